@@ -1,0 +1,1 @@
+# contrib: tools of operators and developers.

@@ -1,0 +1,1 @@
+# Unit tests of layer api, one program per module.

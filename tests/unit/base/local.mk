@@ -1,0 +1,1 @@
+# Unit tests of layer base, one program per module.

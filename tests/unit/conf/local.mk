@@ -1,0 +1,1 @@
+# Unit tests of layer conf, one program per module.

@@ -1,0 +1,1 @@
+# Unit tests of layer gateway, one program per module.

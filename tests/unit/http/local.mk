@@ -1,0 +1,1 @@
+# Unit tests of layer http, one program per module.

@@ -1,0 +1,1 @@
+# Unit tests of layer shm, one program per module.

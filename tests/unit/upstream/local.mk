@@ -1,0 +1,1 @@
+# Unit tests of layer upstream, one program per module.

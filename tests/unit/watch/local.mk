@@ -1,0 +1,1 @@
+# Unit tests of layer watch, one program per module.
