@@ -22,7 +22,8 @@ struct arena {
 };
 
 void arena_init(struct arena *arena, size_t block_size, size_t limit);
-/* Aligned for any type, not zeroed; NULL past the limit or without memory. size 0 gives a valid pointer. */
+/* Aligned for any type, not zeroed; NULL past the limit or without memory. size 0 gives a valid
+ * pointer. */
 void *arena_alloc(struct arena *arena, size_t size);
 void *arena_calloc(struct arena *arena, size_t count, size_t size);
 /* A copy with a NUL behind it (not counted in size). data is NULL on failure. */

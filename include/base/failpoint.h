@@ -1,9 +1,10 @@
 /* failpoint: named points at which a test kills, stops or delays this very process.
  *
- * Compiled to nothing unless ./configure --enable-failpoints. Set by the environment when the process starts:
- * OPTIROUTE_FAILPOINT=name:action[:n], comma-separated for several; action `kill` (SIGKILL to itself), `stop` (SIGSTOP to
- * itself) or `fail` (FAILPOINT_FAILS gives true); n = only at the n-th pass (counted per process, from 1; default: every pass).
- * Names are layer.verb.step, as in store.write.3. async-signal-safe: no allocation, no lock.
+ * Compiled to nothing unless ./configure --enable-failpoints. Set by the environment when the
+ * process starts: OPTIROUTE_FAILPOINT=name:action[:n], comma-separated for several; action `kill`
+ * (SIGKILL to itself), `stop` (SIGSTOP to itself) or `fail` (FAILPOINT_FAILS gives true); n = only
+ * at the n-th pass (counted per process, from 1; default: every pass). Names are layer.verb.step,
+ * as in store.write.3. async-signal-safe: no allocation, no lock.
  */
 #ifndef OPTIROUTE_BASE_FAILPOINT_H
 #define OPTIROUTE_BASE_FAILPOINT_H

@@ -1,8 +1,9 @@
 /* hash: SHA-256 for keys, XXH3 for checksums and tables.
  *
- * SHA-256 (FIPS 180-4) comes from OpenSSL's EVP with the method and the context fetched once: 192 ns
- * for 200 bytes instead of 410. XXH3-64 comes from libxxhash (doc/decisions/0001): it guards cached
- * records against torn writes, it is not a secret-keyed hash and never decides who may see what.
+ * SHA-256 (FIPS 180-4) comes from OpenSSL's EVP with the method and the context fetched once: 192
+ * ns for 200 bytes instead of 410. XXH3-64 comes from libxxhash (doc/decisions/0001): it guards
+ * cached records against torn writes, it is not a secret-keyed hash and never decides who may see
+ * what.
  */
 #ifndef OPTIROUTE_BASE_HASH_H
 #define OPTIROUTE_BASE_HASH_H

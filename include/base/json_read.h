@@ -1,9 +1,9 @@
 /* json_read: strict JSON (RFC 8259) in one linear pass, then tokens by jsmn.
  *
- * The validator decides what is JSON: grammar, UTF-8, surrogate pairs, depth, no trailing bytes. Only what
- * it accepted goes to jsmn (which alone accepts much that is not JSON). Doubled keys are grammar-correct
- * and pass here; json_find_doubled_key and the canonical form refuse them. Text is never modified; tokens point into it.
- * jsmn.h is included by json_read.c alone.
+ * The validator decides what is JSON: grammar, UTF-8, surrogate pairs, depth, no trailing bytes.
+ * Only what it accepted goes to jsmn (which alone accepts much that is not JSON). Doubled keys are
+ * grammar-correct and pass here; json_find_doubled_key and the canonical form refuse them. Text is
+ * never modified; tokens point into it. jsmn.h is included by json_read.c alone.
  */
 #ifndef OPTIROUTE_BASE_JSON_READ_H
 #define OPTIROUTE_BASE_JSON_READ_H
@@ -18,21 +18,31 @@
 #define JSON_MAX_DEPTH 64
 #define JSON_MAX_TOKENS 65536
 
-enum json_type { JSON_NONE, JSON_OBJECT, JSON_ARRAY, JSON_STRING, JSON_NUMBER, JSON_TRUE, JSON_FALSE, JSON_NULL };
+enum json_type {
+    JSON_NONE,
+    JSON_OBJECT,
+    JSON_ARRAY,
+    JSON_STRING,
+    JSON_NUMBER,
+    JSON_TRUE,
+    JSON_FALSE,
+    JSON_NULL
+};
 
 struct json_fault {
     size_t offset;      /* byte where it went wrong */
     const char *reason; /* static text, fit for a client: "control character in string" */
 };
 
-/* 0 when `text` is exactly one JSON value (blanks around it allowed), else -1 with the fault filled.
- * No allocation, no recursion, linear time. */
+/* 0 when `text` is exactly one JSON value (blanks around it allowed), else -1 with the fault
+ * filled. No allocation, no recursion, linear time. */
 int json_validate(struct bytes text, struct json_fault *fault);
 
 struct jsmntok;
 
-/* A reader owns one growing token array (at most JSON_MAX_TOKENS) and is used for one document after another; one per
- * worker. Tokens are numbered; 0 is the root; a negative number means "no such value" and is accepted everywhere. */
+/* A reader owns one growing token array (at most JSON_MAX_TOKENS) and is used for one document
+ * after another; one per worker. Tokens are numbered; 0 is the root; a negative number means "no
+ * such value" and is accepted everywhere. */
 struct json_reader {
     struct jsmntok *tokens; /* owned */
     int capacity;
@@ -42,7 +52,8 @@ struct json_reader {
 
 void json_reader_init(struct json_reader *reader);
 void json_reader_fini(struct json_reader *reader);
-/* Validates and tokenises. 0, or -1 with the fault (too many tokens and no memory are faults too). */
+/* Validates and tokenises. 0, or -1 with the fault (too many tokens and no memory are faults too).
+ */
 int json_read(struct json_reader *reader, struct bytes text, struct json_fault *fault);
 
 enum json_type json_type(const struct json_reader *reader, int value);
@@ -54,7 +65,8 @@ size_t json_offset(const struct json_reader *reader, int value);
 int json_count(const struct json_reader *reader, int value);
 /* First member's key / first element, -1 if empty. */
 int json_first(const struct json_reader *reader, int container);
-/* The key or element after `item` in the same container, -1 at the end. Cost: the tokens of item. */
+/* The key or element after `item` in the same container, -1 at the end. Cost: the tokens of item.
+ */
 int json_next(const struct json_reader *reader, int item);
 /* A key's value. */
 int json_member_value(const struct json_reader *reader, int key);
@@ -69,8 +81,8 @@ struct bytes json_string(const struct json_reader *reader, int string, struct ar
 bool json_int64(const struct json_reader *reader, int number, int64_t *out);
 /* Any finite number; false on overflow. */
 bool json_double(const struct json_reader *reader, int number, double *out);
-/* The key token that stands twice in one object, at any depth, or -1. `seen` memory comes from the arena;
- * -2 when there is none. n log n. */
+/* The key token that stands twice in one object, at any depth, or -1. `seen` memory comes from the
+ * arena; -2 when there is none. n log n. */
 int json_find_doubled_key(const struct json_reader *reader, struct arena *arena);
 
 #endif

@@ -1,7 +1,8 @@
 /* log: the error log: levels, one line per event, to stderr, a file or syslog.
  *
- * A line is `2026-01-31T12:00:00.123Z level who[pid]: message`, written with one write(2) so lines of several
- * processes do not mix. Never prompts, answers, keys. Control characters in a message are written as \xNN.
+ * A line is `2026-01-31T12:00:00.123Z level who[pid]: message`, written with one write(2) so lines
+ * of several processes do not mix. Never prompts, answers, keys. Control characters in a message
+ * are written as \xNN.
  */
 #ifndef OPTIROUTE_BASE_LOG_H
 #define OPTIROUTE_BASE_LOG_H

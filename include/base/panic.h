@@ -1,7 +1,8 @@
 /* panic: what happens when an invariant is broken, and how boot gives up.
  *
- * ASSERT states an invariant, never judges input: on failure the last words go through the hook (the
- * worker writes them to the board), to the log, and the process aborts; the master replaces it.
+ * ASSERT states an invariant, never judges input: on failure the last words go through the hook
+ * (the worker writes them to the board), to the log, and the process aborts; the master replaces
+ * it.
  */
 #ifndef OPTIROUTE_BASE_PANIC_H
 #define OPTIROUTE_BASE_PANIC_H
@@ -14,11 +15,11 @@ _Noreturn void panic(const char *file, int line, const char *what);
 /* Boot cannot go on: logs and exits with `status` (1 usage or configuration, 2 fatal at boot). */
 _Noreturn void die(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-#define ASSERT(condition)                                                                          \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            panic(__FILE__, __LINE__, #condition);                                                 \
-        }                                                                                          \
+#define ASSERT(condition)                          \
+    do {                                           \
+        if (!(condition)) {                        \
+            panic(__FILE__, __LINE__, #condition); \
+        }                                          \
     } while (0)
 
 #endif

@@ -33,8 +33,8 @@ void text_format_duration_ms(int64_t ms, char *out, size_t out_size);
 void text_format_size(int64_t size_bytes, char *out, size_t out_size);
 void text_format_nano(int64_t nano, char *out, size_t out_size);
 
-/* The candidate with the least edit distance (insert, delete, replace, swap of neighbours) when that
- * distance is at most a third of the word's length (at least 1), else NULL. */
+/* The candidate with the least edit distance (insert, delete, replace, swap of neighbours) when
+ * that distance is at most a third of the word's length (at least 1), else NULL. */
 const char *text_nearest(const char *word, const char *const *candidates, size_t count);
 
 #endif

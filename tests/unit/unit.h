@@ -17,7 +17,9 @@ static inline int unit_run(Suite *suite) {
     return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-#define UNIT_MAIN(make_suite)                                                                      \
-    int main(void) { return unit_run(make_suite()); }
+#define UNIT_MAIN(make_suite)          \
+    int main(void) {                   \
+        return unit_run(make_suite()); \
+    }
 
 #endif
