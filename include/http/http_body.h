@@ -1,0 +1,30 @@
+/* http_body: the body of a request: by length, or chunked (RFC 9112 section 7.1), as a pure
+ * function over bytes.
+ *
+ * Decodes in place: chunked data is moved down over its framing so that a whole body becomes one
+ * piece. Limits of RELIABILITY section 1: extensions 4 KiB a line, overhead 16 KiB + 16 x data,
+ * trailers 8 KiB (read and dropped).
+ */
+#ifndef OPTIROUTE_HTTP_HTTP_BODY_H
+#define OPTIROUTE_HTTP_HTTP_BODY_H
+
+#include "http/http_parse.h"
+
+struct http_body {
+    bool chunked;
+    int64_t remaining; /* bytes of the body (length) or of the chunk still to come */
+    int64_t received;  /* decoded bytes so far */
+    int64_t limit;     /* decoded bytes allowed; past it 413 */
+    int64_t overhead;  /* framing bytes so far */
+    int state;         /* http_body.c's */
+    size_t line_size;  /* bytes of the line being read */
+};
+
+void http_body_begin(struct http_body *body, const struct http_head *head, int64_t limit);
+/* Takes `size` fresh bytes at data. *consumed says how many belong to this request; the decoded
+ * ones stand at data[0..*decoded). DONE when the body is complete (bytes behind it are not
+ * touched). ERROR with 400 or 413. */
+enum http_parse_result http_body_feed(struct http_body *body, char *data, size_t size,
+                                      size_t *consumed, size_t *decoded, struct http_fault *fault);
+
+#endif

@@ -1,0 +1,77 @@
+/* http_parse: the head of an HTTP/1.1 request, strictly.
+ *
+ * A pure function over bytes: no I/O, no allocation, resumable at any byte. RFC 9112 with every
+ * lenient reading refused: CRLF only, one Host, one length, digits only, no length together with
+ * chunked, no obs-fold, no blank before the colon, no control characters. What is wrong is said as
+ * a status and a reason; nothing of a refused request may be executed. The result for a byte
+ * sequence does not depend on how it is cut into calls.
+ */
+#ifndef OPTIROUTE_HTTP_HTTP_PARSE_H
+#define OPTIROUTE_HTTP_HTTP_PARSE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+
+#define HTTP_MAX_REQUEST_LINE 8192 /* bytes without CRLF; past it 414 */
+#define HTTP_MAX_HEAD 32768        /* bytes of request line and fields; past it 431 */
+#define HTTP_MAX_FIELDS 100        /* past it 431 */
+
+enum http_method {
+    HTTP_GET,
+    HTTP_HEAD,
+    HTTP_POST,
+    HTTP_PUT,
+    HTTP_DELETE,
+    HTTP_OPTIONS,
+    HTTP_PATCH,
+    HTTP_METHOD_OTHER
+};
+enum http_parse_result { HTTP_PARSE_DONE, HTTP_PARSE_PARTIAL, HTTP_PARSE_ERROR };
+
+struct http_fault {
+    int status;         /* 400, 414, 431, 501, 505 */
+    const char *reason; /* static, fit for a client */
+};
+
+struct http_field {
+    struct bytes name;  /* as sent; compare without case */
+    struct bytes value; /* blanks cut from both ends */
+};
+
+/* Views into the parsed bytes; valid as long as these stay where they are. */
+struct http_head {
+    enum http_method method;
+    struct bytes method_text;
+    struct bytes target; /* origin-form as sent ("/a?b"), or "*" for OPTIONS */
+    struct bytes path;   /* target before '?' */
+    struct bytes query;  /* after '?', empty without */
+    int minor_version;   /* HTTP/1.0 or 1.1 */
+    bool keep_alive;     /* what version and Connection say */
+    bool chunked;
+    bool expect_continue;
+    int64_t content_length; /* -1 when absent (then no body unless chunked) */
+    size_t size;            /* bytes of the head, final empty line included */
+    unsigned field_count;
+    struct http_field fields[HTTP_MAX_FIELDS];
+};
+
+/* Progress over calls on the same growing bytes; all zero at the start. Content is http_parse's
+ * business. */
+struct http_parser {
+    size_t line_start;
+    size_t scanned;
+    unsigned lines;
+};
+
+void http_parser_reset(struct http_parser *parser);
+/* data always starts at the request's first byte and only ever grows (it may move in memory between
+ * calls). */
+enum http_parse_result http_parse_head(struct http_parser *parser, struct bytes data,
+                                       struct http_head *head, struct http_fault *fault);
+/* First field of that name (any case), or data NULL. */
+struct bytes http_head_find(const struct http_head *head, const char *name);
+
+#endif

@@ -1,0 +1,102 @@
+/* http_server: connections of one process: read, parse, hand over whole requests, write answers,
+ * time out.
+ *
+ * One request is in flight per connection; pipelined requests wait unread. A request is handed over
+ * when its body is complete; a handler may answer at once (the usual case: no allocation, one read
+ * and one write) or later. Faults that HTTP itself finds go to the fault handler, which answers
+ * them like any request, after which the connection lingers (at most 2 s or 256 KiB) and closes.
+ * Runs in workers and in the metrics worker. It knows no models and no money.
+ *
+ *   accepted -> [TLS] -> HEAD -> BODY -> HANDLING -> REPLYING -> (keep-alive) HEAD ...
+ *                          \______\_______\___________\____ LINGER -> closed
+ */
+#ifndef OPTIROUTE_HTTP_HTTP_SERVER_H
+#define OPTIROUTE_HTTP_HTTP_SERVER_H
+
+#include "base/arena.h"
+#include "http/http_parse.h"
+#include "http/transport.h"
+
+struct event_base;
+struct http_server;
+struct http_exchange; /* one request and its answer; lives inside its connection */
+
+struct http_limits {
+    int64_t max_body_bytes;     /* 413 before it is read */
+    int64_t max_connections;    /* of this process; past it http_server_is_full */
+    int64_t header_timeout_ms;  /* head complete, from its first byte (or from accept); 408 */
+    int64_t keepalive_ms;       /* idle between requests */
+    int64_t body_idle_ms;       /* 10 s without a byte of the body; 408 */
+    int64_t body_per_mib_ms;    /* 30 s per MiB begun, in total; 408 */
+    int64_t send_stall_ms;      /* 30 s without progress when the client does not read */
+    size_t stream_buffer_bytes; /* 256 KiB: above it http_reply_is_full */
+};
+
+struct http_callbacks {
+    /* A whole request. head and body are valid during the call only. Must end in exactly one
+     * answer, now or later. */
+    void (*request)(void *context, struct http_exchange *exchange, const struct http_head *head,
+                    struct bytes body);
+    /* HTTP refused the bytes (400, 408, 413, 414, 431, 501, 505): the handler must answer at once
+     * by http_reply; the connection closes after it. head may be NULL (not parsed). */
+    void (*fault)(void *context, struct http_exchange *exchange, const struct http_head *head,
+                  const struct http_fault *fault);
+    /* The client left (or stalled) before the answer was complete; the exchange is void after this
+     * call. Only for exchanges that were handed over and not answered in full. */
+    void (*aborted)(void *context, struct http_exchange *exchange);
+    /* The answer's last byte was written or buffered; may be NULL. */
+    void (*finished)(void *context, struct http_exchange *exchange);
+    /* A streamed answer fell below half of stream_buffer_bytes again after it was full. */
+    void (*writable)(void *context, struct http_exchange *exchange);
+};
+
+struct http_reply {
+    int status;
+    const char *content_type; /* NULL: no such field (204) */
+    struct bytes fields;      /* further fields, each "Name: value\r\n"; composed by the caller from
+                                 checked values */
+    struct bytes body;        /* whole answer; not for streams */
+    bool close;               /* Connection: close, whatever the client asked */
+};
+
+struct http_server_stats {
+    uint64_t accepted;
+    int64_t connections, idle, in_flight;
+};
+
+struct http_server *http_server_new(struct event_base *base, const struct http_limits *limits,
+                                    const struct http_callbacks *callbacks, void *context);
+/* Closes every connection at once. */
+void http_server_free(struct http_server *server);
+/* Takes an accepted, non-blocking, close-on-exec descriptor; tls may be NULL. On failure the
+ * descriptor is closed and -1 returned. */
+int http_server_add(struct http_server *server, int fd, struct tls_context *tls);
+bool http_server_is_full(const struct http_server *server);
+const struct http_server_stats *http_server_stats(const struct http_server *server);
+/* From now on answers say Connection: close, and idle connections are closed once `grace_ms` have
+ * passed (0: now). */
+void http_server_drain(struct http_server *server, int64_t grace_ms);
+/* Idle in the sense of draining: no connection is left. */
+bool http_server_is_empty(const struct http_server *server);
+
+/* Answers in full. May be called inside the request callback or later. */
+void http_reply(struct http_exchange *exchange, const struct http_reply *reply);
+/* Streams: head at once (chunked for 1.1, until close for 1.0), each piece flushed, then end; or
+ * break, which closes the connection without the last chunk. */
+void http_reply_begin(struct http_exchange *exchange, const struct http_reply *head);
+void http_reply_piece(struct http_exchange *exchange, struct bytes piece);
+bool http_reply_is_full(const struct http_exchange *exchange);
+void http_reply_end(struct http_exchange *exchange);
+void http_reply_break(struct http_exchange *exchange);
+
+/* The handler's own pointer, NULL for each new request. */
+void http_exchange_set_user(struct http_exchange *exchange, void *user);
+void *http_exchange_user(const struct http_exchange *exchange);
+/* Monotonic time at which the request's last byte was parsed. */
+int64_t http_exchange_parsed_ns(const struct http_exchange *exchange);
+/* Monotonic time of the request's first byte. */
+int64_t http_exchange_started_ns(const struct http_exchange *exchange);
+/* "IMF-fixdate" of now, renewed once a second; 29 bytes. */
+struct bytes http_server_date(struct http_server *server);
+
+#endif

@@ -1,0 +1,74 @@
+/* board: what each process of the daemon says of itself, slot by slot, for the master and for the
+ * metrics.
+ *
+ * A slot is claimed by compare-and-swap for a pid, with an incarnation that is raised every time,
+ * so that a late message of a dead owner is never taken for the heir's. Written by its owner
+ * (relaxed) except where a field says master. When the master has reaped the owner it clears the
+ * gauges and frees the slot.
+ */
+#ifndef OPTIROUTE_SHM_BOARD_H
+#define OPTIROUTE_SHM_BOARD_H
+
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#include "shm/region.h"
+
+enum board_role { BOARD_FREE, BOARD_WORKER, BOARD_METRICS };
+enum board_state { BOARD_STARTING, BOARD_READY, BOARD_DRAINING };
+
+#define BOARD_LAST_WORDS_SIZE 256
+
+/* Shared; gauges of one process. */
+struct board_gauges {
+    _Atomic int64_t connections;        /* open client connections */
+    _Atomic int64_t connections_idle;   /* of these between two requests */
+    _Atomic int64_t requests_in_flight; /* requests whose answer is not complete */
+};
+
+/* Master: claims a free slot before it forks; -1 when none is free. Sets role, generation, state
+ * STARTING, clears gauges and last words. */
+int board_claim(struct region *region, enum board_role role, uint32_t generation);
+/* Master: after fork, the child's pid. */
+void board_set_pid(struct region *region, int slot, pid_t pid);
+/* Master, after the owner was reaped: clears the gauges, raises the incarnation, frees the slot. */
+void board_release(struct region *region, int slot);
+/* The slot of a pid, -1 when none. */
+int board_find_pid(const struct region *region, pid_t pid);
+
+enum board_role board_role(const struct region *region, int slot);
+pid_t board_pid(const struct region *region, int slot);
+uint32_t board_generation(const struct region *region, int slot);
+uint32_t board_incarnation(const struct region *region, int slot);
+enum board_state board_state(const struct region *region, int slot);
+void board_set_state(struct region *region, int slot, enum board_state state);
+/* Owner: once a second. Reader: region time of the last beat in ms. */
+void board_beat(struct region *region, int slot);
+int64_t board_last_beat_ms(const struct region *region, int slot);
+struct board_gauges *board_gauges(struct region *region, int slot);
+/* Owner, from the panic hook: copies at most BOARD_LAST_WORDS_SIZE-1 bytes. Async-signal-safe. */
+void board_set_last_words(struct region *region, int slot, const char *words);
+/* Copies out, always terminated, empty when nothing was said. */
+void board_last_words(const struct region *region, int slot, char *out, size_t out_size);
+
+/* Sum and number over the READY workers of a generation, for the accept balance of DESIGN
+ * section 8. */
+int64_t board_ready_connections(const struct region *region, uint32_t generation,
+                                unsigned *workers);
+/* Gauge sums over every claimed slot, for the metrics. */
+void board_sum_gauges(const struct region *region, int64_t *connections, int64_t *idle,
+                      int64_t *in_flight);
+
+/* Daemon-wide words in the header. Writer: master alone. */
+enum board_word {
+    BOARD_WORD_DRAINING,          /* 1 once the daemon was told to quit: readiness answers 503 */
+    BOARD_WORD_GENERATION,        /* current configuration generation, from 1 */
+    BOARD_WORD_RELOAD_SUCCESSFUL, /* 1 or 0: how the last reload went */
+    BOARD_WORD_START_TIME_MS,     /* wall clock at the daemon's start, ms since the epoch */
+    BOARD_WORD_WORKERS,           /* workers wanted */
+    BOARD_WORD_COUNT
+};
+void board_set_word(struct region *region, enum board_word word, int64_t value);
+int64_t board_get_word(const struct region *region, enum board_word word);
+
+#endif
