@@ -38,51 +38,62 @@ struct json_fault {
  * filled. No allocation, no recursion, linear time. */
 int json_validate(struct bytes text, struct json_fault *fault);
 
-struct jsmntok;
+struct json_token;
 
 /* A reader owns one growing token array (at most JSON_MAX_TOKENS) and is used for one document
  * after another; one per worker. Tokens are numbered; 0 is the root; a negative number means "no
  * such value" and is accepted everywhere. */
 struct json_reader {
-    struct jsmntok *tokens; /* owned */
+    struct json_token *tokens; /* owned, kept from one document to the next */
     int capacity;
-    int count;
+    int count;         /* tokens of the document read last; 0 after a fault */
     struct bytes text; /* borrowed; must live as long as the tokens are used */
 };
 
 void json_reader_init(struct json_reader *reader);
 void json_reader_fini(struct json_reader *reader);
-/* Validates and tokenises. 0, or -1 with the fault (too many tokens and no memory are faults too).
- */
+/* Validates and tokenises. 0, or -1 with the fault (too many values, that is tokens, and no memory
+ * are faults too). */
 int json_read(struct json_reader *reader, struct bytes text, struct json_fault *fault);
 
 enum json_type json_type(const struct json_reader *reader, int value);
 /* The value's own bytes; of a string without its quotes, still escaped. */
 struct bytes json_raw(const struct json_reader *reader, int value);
-/* Offset of the value in the text, for faults. */
+/* Offset of the value's first byte (of a string: its quote) in the text, for faults. */
 size_t json_offset(const struct json_reader *reader, int value);
-/* Number of members or elements. */
+/* Number of members or elements; 0 of what is no container. */
 int json_count(const struct json_reader *reader, int value);
 /* First member's key / first element, -1 if empty. */
 int json_first(const struct json_reader *reader, int container);
-/* The key or element after `item` in the same container, -1 at the end. Cost: the tokens of item.
- */
+/* The key or element after `item` in the same container, -1 at the end. Constant time, however
+ * large the item is. */
 int json_next(const struct json_reader *reader, int item);
-/* A key's value. */
+/* A key's value; -1 of what is not a key. */
 int json_member_value(const struct json_reader *reader, int key);
-/* The member of this (decoded) name, or -1. Escaped keys are compared decoded. */
+/* The value of the (first) member of this decoded name, or -1; its key is the token before it.
+ * Escaped keys are compared decoded. */
 int json_get(const struct json_reader *reader, int object, const char *name);
 /* Does this string token equal `text` once decoded? */
 bool json_string_equals(const struct json_reader *reader, int string, struct bytes text);
-/* The decoded string: the text itself when nothing is escaped, else decoded into the arena.
- * data is NULL when there is no memory. May contain NUL bytes. */
+/* The decoded string: the text itself when nothing is escaped, else decoded into the arena. data is
+ * NULL when there is no memory or the value is no string. May contain NUL bytes. */
 struct bytes json_string(const struct json_reader *reader, int string, struct arena *arena);
 /* Integer written without fraction or exponent, in the range; else false. */
 bool json_int64(const struct json_reader *reader, int number, int64_t *out);
-/* Any finite number; false on overflow. */
+/* Any finite number spelled in at most 512 bytes; false on overflow. */
 bool json_double(const struct json_reader *reader, int number, double *out);
-/* The key token that stands twice in one object, at any depth, or -1. `seen` memory comes from the
- * arena; -2 when there is none. n log n. */
+
+struct json_member {
+    struct bytes name; /* decoded */
+    int key;
+};
+
+/* The json_count() members of the object, sorted by their decoded names as bytes; equal names keep
+ * the order of the text. n log n, iterative; NULL when the arena has no memory. */
+struct json_member *json_sorted_members(const struct json_reader *reader, int object,
+                                        struct arena *arena);
+/* The second key token of a name that stands twice in one object, at any depth, or -1; -2 when the
+ * arena has no memory. n log n. */
 int json_find_doubled_key(const struct json_reader *reader, struct arena *arena);
 
 #endif

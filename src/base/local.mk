@@ -23,4 +23,5 @@ noinst_HEADERS += \
 	include/base/json_write.h \
 	include/base/log.h \
 	include/base/panic.h \
-	include/base/text.h
+	include/base/text.h \
+	include/base/timers.h

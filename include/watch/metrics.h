@@ -1,0 +1,139 @@
+/* metrics: one row per metric: name, type, labels, help; and the way from a row to cells in shared
+ * memory.
+ *
+ * A process adds to its own counter row (shm/counters.h) with metric_add and metric_observe; the
+ * metrics worker sums rows and prints them (watch/prometheus.h). Label values are positions in
+ * fixed lists or in the region's name tables, never client bytes. Adding a metric is adding its row
+ * to metrics.c and its name to the enum.
+ */
+#ifndef OPTIROUTE_WATCH_METRICS_H
+#define OPTIROUTE_WATCH_METRICS_H
+
+#include "shm/counters.h"
+
+enum metric_id {
+    METRIC_HTTP_REQUESTS,       /* method, endpoint, status */
+    METRIC_HTTP_DURATION,       /* histogram s: method, endpoint */
+    METRIC_OVERHEAD,            /* histogram s */
+    METRIC_COST,                /* nano-dollars: pair */
+    METRIC_SAVED,               /* nano-dollars: saved reason */
+    METRIC_UNKNOWN_PRICE,       /* pair */
+    METRIC_CACHE_EVENTS,        /* cache event */
+    METRIC_LLM_REQUESTS,        /* pair, outcome */
+    METRIC_TOKENS,              /* pair, token type */
+    METRIC_UPSTREAM_DURATION,   /* histogram s: provider */
+    METRIC_TIME_TO_FIRST_TOKEN, /* histogram s: provider */
+    METRIC_UPSTREAM_ERRORS,     /* provider, outcome */
+    METRIC_CLIENT_ABORTS,
+    METRIC_FALLBACKS,        /* provider (from), outcome */
+    METRIC_ROUTE_DECISIONS,  /* route, tier, route reason */
+    METRIC_SHARD_RECOVERIES, /* recovery result */
+    METRIC_LOCK_TIMEOUTS,
+    METRIC_WORKER_RESTARTS, /* restart reason */
+    METRIC_LOG_DROPPED,
+    METRIC_COUNT
+};
+
+/* What a cell index means along one dimension. */
+enum metric_dim {
+    DIM_NONE,
+    DIM_METHOD,
+    DIM_ENDPOINT,
+    DIM_STATUS,
+    DIM_PROVIDER, /* names table */
+    DIM_PAIR,     /* names table; two labels: model, provider */
+    DIM_ROUTE,    /* names table */
+    DIM_SAVED_REASON,
+    DIM_CACHE_EVENT,
+    DIM_OUTCOME,
+    DIM_TOKEN_TYPE,
+    DIM_TIER,
+    DIM_ROUTE_REASON,
+    DIM_RECOVERY,
+    DIM_RESTART_REASON
+};
+
+enum metric_method {
+    METHOD_GET,
+    METHOD_HEAD,
+    METHOD_POST,
+    METHOD_OPTIONS,
+    METHOD_OTHER,
+    METHOD_COUNT
+};
+enum metric_endpoint {
+    ENDPOINT_GENERATE,
+    ENDPOINT_HEALTH,
+    ENDPOINT_READY,
+    ENDPOINT_METRICS,
+    ENDPOINT_OTHER, /* unknown paths, and requests whose head was refused */
+    ENDPOINT_COUNT
+};
+enum metric_saved_reason { SAVED_CACHE, SAVED_COALESCED, SAVED_ROUTING, SAVED_COUNT };
+enum metric_cache_event {
+    CACHE_EVENT_HIT,
+    CACHE_EVENT_COALESCED,
+    CACHE_EVENT_MISS,
+    CACHE_EVENT_BYPASS,
+    CACHE_EVENT_STORE,
+    CACHE_EVENT_EVICT,
+    CACHE_EVENT_EXPIRE,
+    CACHE_EVENT_CORRUPT,
+    CACHE_EVENT_COUNT
+};
+enum metric_token_type { TOKEN_PROMPT, TOKEN_COMPLETION, TOKEN_TYPE_COUNT };
+enum metric_tier { TIER_CHEAP, TIER_STRONG, TIER_PROVIDER, TIER_COUNT };
+enum metric_route_reason {
+    ROUTE_BY_RULE,
+    ROUTE_BY_LENGTH,
+    ROUTE_BY_SCORE,
+    ROUTE_BY_PROVIDER,
+    ROUTE_BY_MODEL,
+    ROUTE_BY_FALLBACK,
+    ROUTE_REASON_COUNT
+};
+enum metric_recovery { RECOVERY_CLEAN, RECOVERY_REBUILT, RECOVERY_EMPTIED, RECOVERY_COUNT };
+enum metric_restart_reason { RESTART_SIGNAL, RESTART_EXIT, RESTART_BOOT, RESTART_REASON_COUNT };
+
+/* How an attempt at a provider ended: the small enum that retry, breaker, metrics and log share
+ * (STYLE, Errors). Its names are the `reason` and `code` words of RELIABILITY section 4; issue by
+ * issue more of them can happen. */
+enum outcome {
+    OUTCOME_OK,
+    OUTCOME_SIMULATED_FAILURE,
+    OUTCOME_CLIENT_GONE,
+    OUTCOME_TOTAL_TIMEOUT,
+    OUTCOME_NO_MEMORY,
+    OUTCOME_OVERLOADED, /* the provider's max_concurrency is reached */
+    OUTCOME_SHUTDOWN,   /* this worker ends before the answer came */
+    OUTCOME_COUNT
+};
+const char *outcome_name(enum outcome outcome);
+
+/* Handle of one process on its own row. */
+struct metrics {
+    counter_cell *row;
+};
+
+/* Cells a row needs, and a hash of every name, dimension and size in order (shm/region.h's
+ * counter_layout). */
+unsigned metrics_cells(void);
+uint64_t metrics_layout_hash(void);
+
+/* Index along a dimension for values from outside; never out of range. */
+enum metric_endpoint metrics_endpoint_at(unsigned index);
+unsigned metrics_status_index(int status); /* a fixed list, else the last: "other" */
+
+/* Adds to a counter. Unused dimensions are 0. An index out of range panics: it is a programming
+ * fault. */
+void metric_add(const struct metrics *metrics, enum metric_id id, uint64_t value, unsigned i,
+                unsigned j, unsigned k);
+/* Adds an observation to a histogram, in nanoseconds (negative counts as 0). */
+void metric_observe(const struct metrics *metrics, enum metric_id id, int64_t value_ns, unsigned i,
+                    unsigned j);
+/* Sum over all rows, for tests and the dashboard: a counter's total, or a histogram's number of
+ * observations. */
+uint64_t metric_total(const struct region *region, enum metric_id id, unsigned i, unsigned j,
+                      unsigned k);
+
+#endif
