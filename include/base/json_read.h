@@ -32,6 +32,7 @@ enum json_type {
 struct json_fault {
     size_t offset;      /* byte where it went wrong */
     const char *reason; /* static text, fit for a client: "control character in string" */
+    bool no_memory;     /* json_read only: the text may be fine, we had no memory for its tokens */
 };
 
 /* 0 when `text` is exactly one JSON value (blanks around it allowed), else -1 with the fault

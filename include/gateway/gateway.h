@@ -1,0 +1,47 @@
+/* gateway: what the requests of one worker share: configuration, region, store, timers, pools.
+ *
+ * One per worker, made after fork. It knows no sockets and no event loop: clients are sinks
+ * (gateway/flow.h), models are providers, time is three functions.
+ */
+#ifndef OPTIROUTE_GATEWAY_GATEWAY_H
+#define OPTIROUTE_GATEWAY_GATEWAY_H
+
+#include "base/hash.h"
+#include "base/json_read.h"
+#include "base/timers.h"
+#include "conf/conf.h"
+#include "shm/board.h"
+#include "shm/store.h"
+#include "watch/access_log.h"
+#include "watch/labels.h"
+#include "watch/metrics.h"
+
+/* Given by the worker; everything in it outlives the gateway. */
+struct gateway_env {
+    const struct conf *conf;
+    const struct labels *labels;
+    struct region *region;
+    struct store *store;
+    struct metrics metrics;
+    struct access_log *access_log;
+    struct timers timers;
+};
+
+struct gateway;
+
+/* NULL without memory. */
+struct gateway *gateway_new(const struct gateway_env *env);
+/* Every flow must have ended. */
+void gateway_free(struct gateway *gateway);
+/* Flows under way. */
+unsigned gateway_flows(const struct gateway *gateway);
+/* Once a second: carries the store's statistics of this process over to its counters. */
+void gateway_tick(struct gateway *gateway);
+/* False while the daemon drains, or when no route has a usable provider. */
+bool gateway_is_ready(const struct gateway *gateway);
+/* Fails every flow under way with OUTCOME_SHUTDOWN: shutdown_timeout is over. */
+void gateway_abort_all(struct gateway *gateway);
+
+const struct gateway_env *gateway_env(const struct gateway *gateway);
+
+#endif
