@@ -4,7 +4,9 @@
  * process starts: OPTIROUTE_FAILPOINT=name:action[:n], comma-separated for several; action `kill`
  * (SIGKILL to itself), `stop` (SIGSTOP to itself) or `fail` (FAILPOINT_FAILS gives true); n = only
  * at the n-th pass (counted per process, from 1; default: every pass). Names are layer.verb.step,
- * as in store.write.3. async-signal-safe: no allocation, no lock.
+ * as in store.write.3; shorter than 64 bytes, at most 16 entries. A forked child counts from 1
+ * again. A malformed setting ends the process at start with status 1. async-signal-safe: no
+ * allocation, no lock.
  */
 #ifndef OPTIROUTE_BASE_FAILPOINT_H
 #define OPTIROUTE_BASE_FAILPOINT_H

@@ -1,8 +1,10 @@
 /* log: the error log: levels, one line per event, to stderr, a file or syslog.
  *
  * A line is `2026-01-31T12:00:00.123Z level who[pid]: message`, written with one write(2) so lines
- * of several processes do not mix. Never prompts, answers, keys. Control characters in a message
- * are written as \xNN.
+ * of several processes do not mix. Never prompts, answers, keys. Control characters in a message,
+ * and bytes that are not UTF-8, are written as \xNN; a line past 4096 bytes is cut and ends in
+ * `...`. log_write may be called from any thread and keeps errno; the other functions belong to the
+ * one thread that runs the process.
  */
 #ifndef OPTIROUTE_BASE_LOG_H
 #define OPTIROUTE_BASE_LOG_H

@@ -138,8 +138,9 @@ static size_t take_digits(struct bytes *rest, uint64_t *value) {
         }
         count++;
     }
-    rest->data += count;
-    rest->size -= count;
+    if (count > 0) { /* rest->data may be NULL when there was nothing */
+        *rest = bytes_make(rest->data + count, rest->size - count);
+    }
     return count;
 }
 

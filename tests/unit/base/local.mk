@@ -1,1 +1,29 @@
 # Unit tests of layer base, one program per module.
+
+check_PROGRAMS += tests/unit/base/test_arena
+tests_unit_base_test_arena_SOURCES = tests/unit/base/test_arena.c
+tests_unit_base_test_arena_LDADD = libbase.a $(BASE_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/base/test_bytes
+tests_unit_base_test_bytes_SOURCES = tests/unit/base/test_bytes.c
+tests_unit_base_test_bytes_LDADD = libbase.a $(BASE_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/base/test_failpoint
+tests_unit_base_test_failpoint_SOURCES = tests/unit/base/test_failpoint.c
+tests_unit_base_test_failpoint_LDADD = libbase.a $(BASE_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/base/test_hash
+tests_unit_base_test_hash_SOURCES = tests/unit/base/test_hash.c
+tests_unit_base_test_hash_LDADD = libbase.a $(BASE_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/base/test_log
+tests_unit_base_test_log_SOURCES = tests/unit/base/test_log.c
+tests_unit_base_test_log_LDADD = libbase.a $(BASE_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/base/test_panic
+tests_unit_base_test_panic_SOURCES = tests/unit/base/test_panic.c
+tests_unit_base_test_panic_LDADD = libbase.a $(BASE_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/base/test_text
+tests_unit_base_test_text_SOURCES = tests/unit/base/test_text.c
+tests_unit_base_test_text_LDADD = libbase.a $(BASE_LIBS) $(UNIT_LIBS)
