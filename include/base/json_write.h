@@ -12,16 +12,20 @@
 
 #include "base/bytes.h"
 
+/* As deep as json_read reads. */
+#define JSON_WRITE_MAX_DEPTH 64
+
 struct json_writer {
     struct buf *out;  /* borrowed */
-    uint64_t objects; /* bit d: nesting level d is an object */
-    unsigned depth;   /* open containers, at most 63 */
+    uint64_t objects; /* bit d: the container at nesting level d + 1 is an object */
+    unsigned depth;   /* open containers, at most JSON_WRITE_MAX_DEPTH */
     bool need_comma;  /* something stands before in this container */
     bool have_key;    /* a key was written, its value is due */
     bool done;        /* the top value is complete */
 };
 
 void json_write_init(struct json_writer *writer, struct buf *out);
+/* The buffer holds one whole value when writer->done is set and out->failed is not. */
 void json_object_begin(struct json_writer *writer);
 void json_object_end(struct json_writer *writer);
 void json_array_begin(struct json_writer *writer);

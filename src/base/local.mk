@@ -8,6 +8,8 @@ libbase_a_SOURCES = \
 	src/base/hash.c \
 	src/base/json_canon.c \
 	src/base/json_read.c \
+	src/base/json_scan.h \
+	src/base/json_validate.c \
 	src/base/json_write.c \
 	src/base/log.c \
 	src/base/panic.c \

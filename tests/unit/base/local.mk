@@ -27,3 +27,19 @@ tests_unit_base_test_panic_LDADD = libbase.a $(BASE_LIBS) $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/base/test_text
 tests_unit_base_test_text_SOURCES = tests/unit/base/test_text.c
 tests_unit_base_test_text_LDADD = libbase.a $(BASE_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/base/test_json_canon
+tests_unit_base_test_json_canon_SOURCES = tests/unit/base/test_json_canon.c
+tests_unit_base_test_json_canon_LDADD = libbase.a $(BASE_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/base/test_json_read
+tests_unit_base_test_json_read_SOURCES = tests/unit/base/test_json_read.c
+tests_unit_base_test_json_read_LDADD = libbase.a $(BASE_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/base/test_json_validate
+tests_unit_base_test_json_validate_SOURCES = tests/unit/base/test_json_validate.c
+tests_unit_base_test_json_validate_LDADD = libbase.a $(BASE_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/base/test_json_write
+tests_unit_base_test_json_write_SOURCES = tests/unit/base/test_json_write.c
+tests_unit_base_test_json_write_LDADD = libbase.a $(BASE_LIBS) $(UNIT_LIBS)
