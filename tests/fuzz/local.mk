@@ -1,2 +1,23 @@
-# Fuzz targets: each file has LLVMFuzzerTestOneInput; in make check they replay their corpus through tests/fuzz/replay.c,
-# with clang and --enable-fuzz-engine... see HACKING.md.
+# Fuzz targets: tests/fuzz/fuzz_NAME.c has LLVMFuzzerTestOneInput, tests/fuzz/corpus/NAME its seeds.
+#
+# In `make check` each is linked with replay.c and runs once over its seeds. `make fuzz-smoke` builds each
+# with clang's libFuzzer and sanitizers and lets it search for FUZZ_SECONDS; `make fuzz-smoke-NAME` does one.
+# To add a target, write the file and the seeds and copy a block below. There is no other place to edit.
+FUZZ_SECONDS = 20
+FUZZ_CC = clang
+FUZZ_SMOKE_TARGETS =
+# $(FUZZ_SMOKE) NAME "sources under test" "libraries" $(FUZZ_COMPILE)
+FUZZ_SMOKE = srcdir=$(srcdir) FUZZ_SECONDS=$(FUZZ_SECONDS) sh $(srcdir)/tests/fuzz/smoke.sh
+FUZZ_COMPILE = $(FUZZ_CC) -std=gnu11 -O1 -g $(DEFS) $(DEFAULT_INCLUDES) $(AM_CPPFLAGS) $(CPPFLAGS)
+EXTRA_DIST += tests/fuzz/smoke.sh
+
+check_PROGRAMS += tests/fuzz/fuzz_json
+tests_fuzz_fuzz_json_SOURCES = tests/fuzz/fuzz_json.c tests/fuzz/replay.c
+tests_fuzz_fuzz_json_LDADD = libbase.a $(BASE_LIBS)
+EXTRA_DIST += tests/fuzz/corpus/json
+FUZZ_SMOKE_TARGETS += fuzz-smoke-json
+fuzz-smoke-json:
+	$(FUZZ_SMOKE) json "$(libbase_a_SOURCES)" "$(BASE_LIBS)" $(FUZZ_COMPILE)
+
+fuzz-smoke: $(FUZZ_SMOKE_TARGETS)
+.PHONY: fuzz-smoke $(FUZZ_SMOKE_TARGETS)
