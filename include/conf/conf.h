@@ -16,7 +16,10 @@
 #include "base/bytes.h"
 
 #define CONF_MAX_PROVIDERS 32
-#define CONF_MAX_MODELS 64 /* per provider */
+#define CONF_MAX_MODELS 64      /* per provider */
+#define CONF_MAX_MODELS_ALL 192 /* of all providers; the region has 256 names for pairs */
+#define CONF_MAX_PAIR_BYTES 127 /* provider + separator + label: what a name in the region holds \
+                                 */
 #define CONF_MAX_ROUTES 32
 #define CONF_MAX_RULES 64    /* per route */
 #define CONF_MAX_FALLBACKS 8 /* per route */
