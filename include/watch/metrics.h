@@ -23,9 +23,9 @@ enum metric_id {
     METRIC_TOKENS,              /* pair, token type */
     METRIC_UPSTREAM_DURATION,   /* histogram s: provider */
     METRIC_TIME_TO_FIRST_TOKEN, /* histogram s: provider */
-    METRIC_UPSTREAM_ERRORS,     /* provider, outcome */
+    METRIC_UPSTREAM_ERRORS,     /* provider, reason (an outcome) */
     METRIC_CLIENT_ABORTS,
-    METRIC_FALLBACKS,        /* provider (from), outcome */
+    METRIC_FALLBACKS,        /* from (a provider), reason (an outcome) */
     METRIC_ROUTE_DECISIONS,  /* route, tier, route reason */
     METRIC_SHARD_RECOVERIES, /* recovery result */
     METRIC_LOCK_TIMEOUTS,
@@ -50,7 +50,10 @@ enum metric_dim {
     DIM_TIER,
     DIM_ROUTE_REASON,
     DIM_RECOVERY,
-    DIM_RESTART_REASON
+    DIM_RESTART_REASON,
+    DIM_FROM,   /* DIM_PROVIDER under the label "from" */
+    DIM_REASON, /* DIM_OUTCOME under the label "reason" */
+    DIM_COUNT
 };
 
 enum metric_method {
@@ -121,8 +124,8 @@ unsigned metrics_cells(void);
 uint64_t metrics_layout_hash(void);
 
 /* Index along a dimension for values from outside; never out of range. */
-enum metric_endpoint metrics_endpoint_at(unsigned index);
-unsigned metrics_status_index(int status); /* a fixed list, else the last: "other" */
+enum metric_endpoint metrics_endpoint_at(unsigned index); /* past the list: ENDPOINT_OTHER */
+unsigned metrics_status_index(int status);                /* a fixed list, else the last: "other" */
 
 /* Adds to a counter. Unused dimensions are 0. An index out of range panics: it is a programming
  * fault. */
