@@ -10,6 +10,10 @@
 #include "conf/conf.h"
 #include "shm/names.h"
 
+/* Entries without a name; metric_add refuses it as out of range. */
+#define LABELS_NONE UINT16_MAX
+
+/* Indexed as the configuration's arrays are. */
 struct labels {
     uint16_t provider[CONF_MAX_PROVIDERS];
     uint16_t pair[CONF_MAX_PROVIDERS][CONF_MAX_MODELS + 1]; /* last used one: "other", when unlisted
@@ -17,7 +21,8 @@ struct labels {
     uint16_t route[CONF_MAX_ROUTES];
 };
 
-/* 0, or -1 with a reason when a table is full (the configuration is then refused). */
+/* 0, or -1 with a one-line reason when a table is full or a name too long; the configuration is
+ * then refused and nothing was added. */
 int labels_bind(struct labels *labels, const struct conf *conf, struct region *region, char *error,
                 size_t error_size);
 
