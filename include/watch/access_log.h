@@ -1,8 +1,14 @@
 /* access_log: one JSON line per request: what it cost, where it went, how long it took. Never
  * prompts, answers or keys.
  *
- * Buffered per process and written in whole lines: at 64 KiB, by access_log_tick once a second, at
- * reopen and at the end. A line that cannot be written (disk full) is dropped and counted.
+ * The members of a line, in this order: time (RFC 3339, UTC, milliseconds), request_id, tenant,
+ * client, method, path, status, route, reason, provider, model, cache, outcome, prompt_tokens,
+ * completion_tokens, estimated, cost_usd, saved_usd, upstream_s, overhead_s, duration_s. Money is
+ * in USD and times in seconds, both with nine decimals; what there was not is null.
+ *
+ * Buffered per process and written in whole lines: at 64 KiB, by access_log_flush (called once a
+ * second), at reopen and at the end. A line that cannot be written (disk full) is dropped and
+ * counted; one that was cut in the middle is ended by a newline as soon as writing works again.
  */
 #ifndef OPTIROUTE_WATCH_ACCESS_LOG_H
 #define OPTIROUTE_WATCH_ACCESS_LOG_H
@@ -35,12 +41,12 @@ struct access_log;
 
 /* path "" gives a log that writes nothing. NULL with errno when the file cannot be opened. */
 struct access_log *access_log_open(const char *path);
-void access_log_close(struct access_log *log); /* flushes */
+void access_log_close(struct access_log *log); /* flushes; NULL does nothing */
 bool access_log_is_on(const struct access_log *log);
 void access_log_write(struct access_log *log, const struct access_record *record);
 /* Writes what is buffered. */
 void access_log_flush(struct access_log *log);
-/* Flushes, then opens the path again. -1 with errno: the old file stays in use. */
+/* Flushes, then opens the path again (after rotation). -1 with errno: the old file stays in use. */
 int access_log_reopen(struct access_log *log);
 /* Lines dropped since the start. */
 uint64_t access_log_dropped(const struct access_log *log);

@@ -1,4 +1,15 @@
 # Layer watch. Files in alphabetical order.
 noinst_LIBRARIES += libwatch.a
-libwatch_a_SOURCES =
-noinst_HEADERS +=
+libwatch_a_SOURCES = \
+	src/watch/access_log.c \
+	src/watch/labels.c \
+	src/watch/metrics.c \
+	src/watch/process_stats.c \
+	src/watch/prometheus.c
+noinst_HEADERS += \
+	include/watch/access_log.h \
+	include/watch/labels.h \
+	include/watch/metrics.h \
+	include/watch/metrics_table.h \
+	include/watch/process_stats.h \
+	include/watch/prometheus.h
