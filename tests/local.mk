@@ -8,6 +8,7 @@ include $(top_srcdir)/tests/unit/http/local.mk
 include $(top_srcdir)/tests/unit/upstream/local.mk
 include $(top_srcdir)/tests/unit/gateway/local.mk
 include $(top_srcdir)/tests/unit/api/local.mk
+include $(top_srcdir)/tests/unit/proc/local.mk
 include $(top_srcdir)/tests/fuzz/local.mk
 
 noinst_HEADERS += tests/unit/unit.h

@@ -1,4 +1,10 @@
 # Layer api. Files in alphabetical order.
 noinst_LIBRARIES += libapi.a
-libapi_a_SOURCES =
-noinst_HEADERS +=
+libapi_a_SOURCES = \
+	src/api/api.c \
+	src/api/api_generate.c \
+	src/api/api_health.c \
+	src/api/api_private.h \
+	src/api/api_reply.c
+noinst_HEADERS += \
+	include/api/api.h

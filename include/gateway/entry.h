@@ -1,0 +1,34 @@
+/* entry: how an answer lies in the store: a fixed head and its strings, one after the other.
+ *
+ *   0        8        16       24      28  30  32  34  36       40
+ *   | cost   | prompt | compl. | text  |prv|rto|mdl|rsn| flags  | provider routed_to model reason
+ * text
+ *
+ * Same machine, same binary layout (the region's layout version covers it), so integers lie as they
+ * are in memory. Decoding checks every length: a value that does not add up is no entry.
+ */
+#ifndef OPTIROUTE_GATEWAY_ENTRY_H
+#define OPTIROUTE_GATEWAY_ENTRY_H
+
+#include "base/bytes.h"
+#include "upstream/chat.h"
+
+#define ENTRY_HEAD_SIZE 40
+
+/* Views into the stored bytes after decoding. */
+struct entry {
+    struct bytes text; /* the answer as one JSON string, quotes included */
+    struct usage usage;
+    int64_t cost_nusd;      /* COST_UNKNOWN when it was */
+    struct bytes provider;  /* that answered */
+    struct bytes routed_to; /* that the router chose */
+    struct bytes model;     /* label */
+    struct bytes reason;    /* route reason */
+};
+
+/* Appends the entry; out->failed when it does not fit. */
+void entry_encode(const struct entry *entry, struct buf *out);
+/* -1 when the bytes are no entry. */
+int entry_decode(struct bytes value, struct entry *entry);
+
+#endif

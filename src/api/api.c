@@ -1,0 +1,254 @@
+/* The table of endpoints, and the way of a request to its row.
+ *
+ * Runs in workers. Knows no models; each endpoint's meaning is in its own file.
+ */
+#include "config.h"
+
+#include "api_private.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "base/clock.h"
+
+#define METHOD_BIT(method) (1u << (method))
+
+static void answer_metrics(struct api_call *call, const struct http_head *head, struct bytes body);
+
+static const struct api_endpoint endpoints[] = {
+    {"/generate", METHOD_BIT(HTTP_POST), ENDPOINT_GENERATE, api_generate},
+    {"/health", METHOD_BIT(HTTP_GET), ENDPOINT_HEALTH, api_health},
+    {"/health/ready", METHOD_BIT(HTTP_GET), ENDPOINT_READY, api_ready},
+    {"/metrics", METHOD_BIT(HTTP_GET), ENDPOINT_METRICS, answer_metrics},
+};
+#define ENDPOINT_ROWS (sizeof(endpoints) / sizeof(endpoints[0]))
+
+/* For paths without a row, and heads that could not be read. */
+static const struct api_endpoint no_endpoint = {"other", 0, ENDPOINT_OTHER, NULL};
+
+struct api *api_new(struct gateway *gateway) {
+    struct api *api = calloc(1, sizeof(*api));
+    unsigned char random[8];
+    if (api == NULL) {
+        return NULL;
+    }
+    api->gateway = gateway;
+    api->env = gateway_env(gateway);
+    json_reader_init(&api->reader);
+    buf_init(&api->canonical, 0);
+    buf_init(&api->body, 0);
+    buf_init(&api->fields, 0);
+    if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random)) {
+        api_free(api);
+        return NULL;
+    }
+    for (size_t i = 0; i < sizeof(random); i++) {
+        snprintf(api->id_prefix + 2 * i, 3, "%02x", random[i]);
+    }
+    return api;
+}
+
+void api_free(struct api *api) {
+    if (api == NULL) {
+        return;
+    }
+    buf_free(&api->fields);
+    buf_free(&api->body);
+    buf_free(&api->canonical);
+    json_reader_fini(&api->reader);
+    free(api);
+}
+
+/* -- a call ---------------------------------------------------------------------------------- */
+
+static bool is_request_id(struct bytes id) {
+    if (id.size == 0 || id.size > API_REQUEST_ID_MAX) {
+        return false;
+    }
+    for (size_t i = 0; i < id.size; i++) {
+        char c = id.data[i];
+        bool good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                    c == '.' || c == '_' || c == '-';
+        if (!good) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The client's own id when it is of the right form, else a new one. */
+static void take_id(struct api_call *call, const struct http_head *head) {
+    struct api *api = call->api;
+    struct bytes id = head != NULL ? http_head_find(head, "x-request-id") : bytes_make(NULL, 0);
+    if (is_request_id(id)) {
+        memcpy(call->id, id.data, id.size);
+        call->id_size = id.size;
+        return;
+    }
+    struct buf out;
+    buf_init_fixed(&out, call->id, sizeof(call->id));
+    buf_append_str(&out, api->id_prefix);
+    buf_append_char(&out, '-');
+    buf_append_u64(&out, ++api->id_count);
+    call->id_size = out.size;
+}
+
+static enum metric_method method_label(const struct http_head *head) {
+    if (head == NULL) {
+        return METHOD_OTHER;
+    }
+    switch (head->method) {
+    case HTTP_GET:
+        return METHOD_GET;
+    case HTTP_HEAD:
+        return METHOD_HEAD;
+    case HTTP_POST:
+        return METHOD_POST;
+    case HTTP_OPTIONS:
+        return METHOD_OPTIONS;
+    default:
+        return METHOD_OTHER;
+    }
+}
+
+static void call_init(struct api_call *call, struct api *api, struct http_exchange *exchange,
+                      const struct http_head *head) {
+    *call = (struct api_call){
+        .api = api,
+        .exchange = exchange,
+        .endpoint = &no_endpoint,
+        .method = method_label(head),
+        .started_ns = http_exchange_started_ns(exchange),
+        .parsed_ns = http_exchange_parsed_ns(exchange),
+    };
+    take_id(call, head);
+    api_fields_begin(call);
+}
+
+/* -- answers that belong to no endpoint ----------------------------------------------------------
+ */
+
+static void refuse(struct api_call *call, int status, const char *code, const char *message) {
+    struct api_error error = {.status = status,
+                              .type = "invalid_request_error",
+                              .code = code,
+                              .message = message,
+                              .should_retry = status == 408};
+    api_reply_error(call, &error);
+    api_log(call, status);
+}
+
+static void add_allow(struct api_call *call, unsigned methods) {
+    static const struct {
+        unsigned bit;
+        const char *names;
+    } rows[] = {{METHOD_BIT(HTTP_GET), "GET, HEAD, "}, {METHOD_BIT(HTTP_POST), "POST, "}};
+    struct buf *fields = &call->api->fields;
+    buf_append_str(fields, "Allow: ");
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        if ((methods & rows[i].bit) != 0) {
+            buf_append_str(fields, rows[i].names);
+        }
+    }
+    buf_append_str(fields, "OPTIONS\r\n");
+}
+
+static void answer_options(struct api_call *call, unsigned methods) {
+    add_allow(call, methods);
+    api_reply(call, 204, NULL, bytes_make(NULL, 0));
+    api_log(call, 204);
+}
+
+static void answer_metrics(struct api_call *call, const struct http_head *head, struct bytes body) {
+    (void)head;
+    (void)body;
+    char message[256];
+    const char *address = call->api->env->conf->metrics_listen.text;
+    if (address[0] != '\0') {
+        snprintf(message, sizeof(message),
+                 "metrics are served by their own worker at http://%s/metrics", address);
+    } else {
+        snprintf(message, sizeof(message), "metrics are turned off: metrics_listen is empty");
+    }
+    refuse(call, 404, "not_found", message);
+}
+
+/* -- dispatch ---------------------------------------------------------------------------------- */
+
+static const struct api_endpoint *find_endpoint(struct bytes path) {
+    for (size_t i = 0; i < ENDPOINT_ROWS; i++) {
+        if (bytes_equal_str(path, endpoints[i].path)) {
+            return &endpoints[i];
+        }
+    }
+    return &no_endpoint;
+}
+
+/* Only a body that says it is something else is refused: many small clients say nothing. */
+static bool is_json(const struct http_head *head) {
+    struct bytes type = http_head_find(head, "content-type");
+    if (type.data == NULL) {
+        return true;
+    }
+    type.size = bytes_find(type, ';');
+    return bytes_equal_nocase(bytes_trim(type), BYTES_LITERAL("application/json"));
+}
+
+static void on_request(void *context, struct http_exchange *exchange, const struct http_head *head,
+                       struct bytes body) {
+    struct api *api = context;
+    struct api_call call;
+    call_init(&call, api, exchange, head);
+    unsigned method = METHOD_BIT(head->method == HTTP_HEAD ? HTTP_GET : head->method);
+    if (head->method == HTTP_METHOD_OTHER) {
+        refuse(&call, 501, "not_implemented", "this method is not known here");
+        return;
+    }
+    if (head->method == HTTP_OPTIONS && bytes_equal_str(head->target, "*")) {
+        answer_options(&call, METHOD_BIT(HTTP_GET) | METHOD_BIT(HTTP_POST));
+        return;
+    }
+    call.endpoint = find_endpoint(head->path);
+    if (call.endpoint->handle == NULL) {
+        refuse(&call, 404, "not_found", "there is nothing at this path");
+    } else if (head->method == HTTP_OPTIONS) {
+        answer_options(&call, call.endpoint->methods);
+    } else if ((call.endpoint->methods & method) == 0) {
+        add_allow(&call, call.endpoint->methods);
+        refuse(&call, 405, "method_not_allowed", "this path does not take this method");
+    } else if (head->method == HTTP_POST && !is_json(head)) {
+        refuse(&call, 415, "unsupported_media_type", "the body must be application/json");
+    } else {
+        call.endpoint->handle(&call, head, body);
+    }
+}
+
+static void on_fault(void *context, struct http_exchange *exchange, const struct http_head *head,
+                     const struct http_fault *fault) {
+    struct api_call call;
+    call_init(&call, context, exchange, head);
+    if (head != NULL) {
+        call.endpoint = find_endpoint(head->path);
+    }
+    refuse(&call, fault->status, "invalid_http", fault->reason);
+}
+
+static void on_aborted(void *context, struct http_exchange *exchange) {
+    (void)context;
+    struct api_call *call = http_exchange_user(exchange);
+    if (call == NULL || call->flow == NULL) {
+        return; /* answered already; only its last bytes were not read */
+    }
+    if (!call->streaming) {
+        metric_add(&call->api->env->metrics, METRIC_HTTP_REQUESTS, 1, call->method,
+                   call->endpoint->label, metrics_status_index(499));
+    }
+    flow_abort(call->flow);
+}
+
+const struct http_callbacks api_callbacks = {
+    .request = on_request,
+    .fault = on_fault,
+    .aborted = on_aborted,
+};

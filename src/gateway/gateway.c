@@ -1,0 +1,94 @@
+/* The gateway of one worker: making and ending it, and what it does once a second.
+ *
+ * The life of a request is in flow.c. Runs in workers.
+ */
+#include "gateway_private.h"
+
+#include <stdlib.h>
+
+#include "gateway/cache_key.h"
+#include "gateway/entry.h"
+
+static int make_fingerprints(struct gateway *gateway) {
+    const struct conf *conf = gateway->env.conf;
+    gateway->route_plan = calloc(conf->route_count, SHA256_SIZE);
+    gateway->provider_plan = calloc(conf->provider_count, SHA256_SIZE);
+    if (gateway->route_plan == NULL || gateway->provider_plan == NULL) {
+        return -1;
+    }
+    for (unsigned i = 0; i < conf->route_count; i++) {
+        cache_key_fingerprint_route(gateway->sha, conf, i, gateway->route_plan[i]);
+    }
+    for (unsigned i = 0; i < conf->provider_count; i++) {
+        cache_key_fingerprint_provider(gateway->sha, conf, i, gateway->provider_plan[i]);
+    }
+    return 0;
+}
+
+struct gateway *gateway_new(const struct gateway_env *env) {
+    struct gateway *gateway = calloc(1, sizeof(*gateway));
+    if (gateway == NULL) {
+        return NULL;
+    }
+    gateway->env = *env;
+    gateway->sha = sha256_new();
+    if (gateway->sha == NULL || make_fingerprints(gateway) == -1) {
+        goto failed;
+    }
+    /* untouched until a hit needs it, so a large max_value costs address space only */
+    gateway->value_size = (size_t)env->conf->cache.max_value;
+    gateway->value = malloc(gateway->value_size + 1);
+    if (gateway->value == NULL) {
+        goto failed;
+    }
+    return gateway;
+failed:
+    gateway_free(gateway);
+    return NULL;
+}
+
+void gateway_free(struct gateway *gateway) {
+    if (gateway == NULL) {
+        return;
+    }
+    while (gateway->spare != NULL) {
+        flow_destroy(gateway->spare);
+    }
+    free(gateway->value);
+    free(gateway->provider_plan);
+    free(gateway->route_plan);
+    sha256_free(gateway->sha);
+    free(gateway);
+}
+
+unsigned gateway_flows(const struct gateway *gateway) {
+    return gateway->active_count;
+}
+
+const struct gateway_env *gateway_env(const struct gateway *gateway) {
+    return &gateway->env;
+}
+
+bool gateway_is_ready(const struct gateway *gateway) {
+    return board_get_word(gateway->env.region, BOARD_WORD_DRAINING) == 0;
+}
+
+void gateway_tick(struct gateway *gateway) {
+    const struct metrics *metrics = &gateway->env.metrics;
+    const struct store_stats now = *store_stats(gateway->env.store);
+    const struct store_stats *seen = &gateway->seen;
+    metric_add(metrics, METRIC_CACHE_EVENTS, now.evictions - seen->evictions, CACHE_EVENT_EVICT, 0,
+               0);
+    metric_add(metrics, METRIC_CACHE_EVENTS, now.expirations - seen->expirations,
+               CACHE_EVENT_EXPIRE, 0, 0);
+    metric_add(metrics, METRIC_CACHE_EVENTS, now.corruptions - seen->corruptions,
+               CACHE_EVENT_CORRUPT, 0, 0);
+    metric_add(metrics, METRIC_SHARD_RECOVERIES, now.recoveries_clean - seen->recoveries_clean,
+               RECOVERY_CLEAN, 0, 0);
+    metric_add(metrics, METRIC_SHARD_RECOVERIES, now.recoveries_rebuilt - seen->recoveries_rebuilt,
+               RECOVERY_REBUILT, 0, 0);
+    metric_add(metrics, METRIC_SHARD_RECOVERIES, now.recoveries_emptied - seen->recoveries_emptied,
+               RECOVERY_EMPTIED, 0, 0);
+    metric_add(metrics, METRIC_LOCK_TIMEOUTS, now.lock_timeouts - seen->lock_timeouts, 0, 0, 0);
+    gateway->seen = now;
+}
