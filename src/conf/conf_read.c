@@ -60,7 +60,8 @@ struct conf_hint conf_hint_make(struct bytes word, const char *const *candidates
     struct conf_hint hint = {""};
     char text[CONF_MAX_SHOWN + 1];
     snprintf(text, sizeof(text), "%.*s", SHOWN(word));
-    const char *nearest = text_nearest(text, candidates, count);
+    /* Every letter is near to every other: one alone is no ground for a guess. */
+    const char *nearest = strlen(text) > 1 ? text_nearest(text, candidates, count) : NULL;
     if (nearest == NULL) {
         nearest = find_longer(text, candidates, count);
     }

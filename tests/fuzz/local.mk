@@ -11,6 +11,14 @@ FUZZ_SMOKE = srcdir=$(srcdir) FUZZ_SECONDS=$(FUZZ_SECONDS) sh $(srcdir)/tests/fu
 FUZZ_COMPILE = $(FUZZ_CC) -std=gnu11 -O1 -g $(DEFS) $(DEFAULT_INCLUDES) $(AM_CPPFLAGS) $(CPPFLAGS)
 EXTRA_DIST += tests/fuzz/smoke.sh
 
+check_PROGRAMS += tests/fuzz/fuzz_conf
+tests_fuzz_fuzz_conf_SOURCES = tests/fuzz/fuzz_conf.c tests/fuzz/replay.c
+tests_fuzz_fuzz_conf_LDADD = libconf.a libbase.a $(YAML_LIBS) $(BASE_LIBS)
+EXTRA_DIST += tests/fuzz/corpus/conf
+FUZZ_SMOKE_TARGETS += fuzz-smoke-conf
+fuzz-smoke-conf:
+	$(FUZZ_SMOKE) conf "$(libconf_a_SOURCES) $(libbase_a_SOURCES)" "$(YAML_LIBS) $(BASE_LIBS)" $(FUZZ_COMPILE)
+
 check_PROGRAMS += tests/fuzz/fuzz_json
 tests_fuzz_fuzz_json_SOURCES = tests/fuzz/fuzz_json.c tests/fuzz/replay.c
 tests_fuzz_fuzz_json_LDADD = libbase.a $(BASE_LIBS)
