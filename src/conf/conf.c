@@ -136,16 +136,21 @@ static void load(struct conf_owner *owner, struct bytes text, bool built_in,
     arena_init(&scratch, ARENA_BLOCK, ARENA_LIMIT);
     if (parse(&scratch, conf->source, text, built_in, &root, errors) == 0 &&
         parse(&scratch, CONF_BUILT_IN_NAME, own, true, &own_root, errors) == 0) {
-        struct conf_reader reader = {.conf = conf,
-                                     .arena = &owner->arena,
-                                     .scratch = &scratch,
-                                     .root = root,
-                                     .built_in = own_root};
-        conf->listen_count = 1; /* the default's; read_addresses counts what is given */
-        if (conf_read_table(&reader, &conf_table_root, conf, NULL, root)) {
-            conf_check(&reader);
+        struct conf_reader *reader = arena_calloc(&scratch, 1, sizeof(*reader));
+        if (reader == NULL) {
+            add_error(errors, conf->source, 1, 1, "out of memory");
+        } else {
+            reader->conf = conf;
+            reader->arena = &owner->arena;
+            reader->scratch = &scratch;
+            reader->root = root;
+            reader->built_in = own_root;
+            conf->listen_count = 1; /* the default's; read_addresses counts what is given */
+            if (conf_read_table(reader, &conf_table_root, conf, NULL, root)) {
+                conf_check(reader);
+            }
+            report(reader, conf->source, errors);
         }
-        report(&reader, conf->source, errors);
     }
     arena_fini(&scratch);
 }

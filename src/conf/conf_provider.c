@@ -142,7 +142,7 @@ static void make_labels(struct conf_reader *reader, const struct conf_node *key,
 static void settle_url(struct conf_reader *reader, const struct conf_node *key,
                        struct conf_provider *provider) {
     const struct conf_node *given = conf_tree_find(key->value, "url");
-    struct conf_reason reason;
+    struct conf_reason reason = {""};
     if (provider->url[0] == '\0' || provider->type == CONF_SIMULATED) {
         provider->url = own_urls[provider->type];
         return;

@@ -105,7 +105,7 @@ const char *conf_read_word(struct conf_reader *reader, const char *what,
 static void read_value(struct conf_reader *reader, const struct conf_key *row, void *base,
                        const struct conf_node *node) {
     char unset[CONF_MAX_NAME + 1];
-    struct conf_reason reason;
+    struct conf_reason reason = {""};
     if (!conf_expect_kind(reader, row->name, node, NODE_SCALAR)) {
         return;
     }
@@ -233,7 +233,7 @@ static void read_no_default(const struct conf_key *row, void *base) {
 }
 
 void conf_read_defaults(struct conf_reader *reader, const struct conf_table *table, void *base) {
-    struct conf_reason reason;
+    struct conf_reason reason = {""};
     for (size_t i = 0; i < table->count; i++) {
         const struct conf_key *row = &table->keys[i];
         if (row->kind == KEY_SECTION) {

@@ -10,7 +10,7 @@
 #include "conf_value.h"
 
 #define MAX_PATTERN 1024 /* bytes */
-#define MAX_WEIGHT 20000 /* atoms after copying; regcomp then takes milliseconds */
+#define MAX_WEIGHT 2000  /* atoms after copying: at most some 80 ms in regcomp */
 #define MAX_GROUPS 32    /* nested parentheses */
 #define MAX_REPEAT INT64_C(255)
 

@@ -93,7 +93,7 @@ static bool compile_rule(struct conf_reader *reader, const struct conf_node *ite
                          struct conf_rule *rule) {
     const struct conf_node *match = conf_tree_find(item, "match");
     const size_t mark_size = sizeof(PREFIX_MARK) - 1;
-    struct conf_reason reason;
+    struct conf_reason reason = {""};
     if (strncmp(rule->match, PREFIX_MARK, mark_size) == 0) {
         rule->prefix = rule->match + mark_size;
         if (rule->prefix[0] == '\0') {
