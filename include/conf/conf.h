@@ -18,8 +18,7 @@
 #define CONF_MAX_PROVIDERS 32
 #define CONF_MAX_MODELS 64      /* per provider */
 #define CONF_MAX_MODELS_ALL 192 /* of all providers; the region has 256 names for pairs */
-#define CONF_MAX_PAIR_BYTES 127 /* provider + separator + label: what a name in the region holds \
-                                 */
+#define CONF_MAX_PAIR_BYTES 127 /* provider + separator + label, as a name in the region */
 #define CONF_MAX_ROUTES 32
 #define CONF_MAX_RULES 64    /* per route */
 #define CONF_MAX_FALLBACKS 8 /* per route */
@@ -85,7 +84,7 @@ struct conf_provider {
     const char *url;         /* "" for simulated */
     const char *api_key_env; /* names only; "" when not used */
     const char *api_key_file;
-    const char *api_key; /* secret; never printed (-T says "(set)"); NULL when none */
+    const char *api_key; /* secret; never printed (-T says "(set)" in a comment); NULL when none */
     const char *default_model;
     unsigned model_count; /* default_model is always among them */
     struct conf_model *models;

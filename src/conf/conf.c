@@ -98,8 +98,10 @@ static int compare_complaints(const void *a, const void *b) {
 }
 
 static void report(struct conf_reader *reader, const char *name, struct conf_errors *errors) {
-    unsigned kept = reader->complaint_count < CONF_MAX_COMPLAINTS ? reader->complaint_count
-                                                                  : CONF_MAX_COMPLAINTS;
+    unsigned kept = reader->complaint_count;
+    if (kept > CONF_MAX_COMPLAINTS) {
+        kept = CONF_MAX_COMPLAINTS;
+    }
     qsort(reader->complaints, kept, sizeof(reader->complaints[0]), compare_complaints);
     for (unsigned i = 0; i < kept; i++) {
         const struct conf_complaint *complaint = &reader->complaints[i];
