@@ -17,15 +17,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define REGION_SLOTS                                                                          \
-    128 /* processes that can hold a slot at once: workers of all generations and the metrics \
-           worker */
+/* Processes that can hold a slot at once: workers of all generations and the metrics worker. */
+#define REGION_SLOTS 128
 #define REGION_MASTER_ROW REGION_SLOTS /* the master's own counter row */
 #define REGION_ROWS (REGION_SLOTS + 1)
 #define REGION_PROVIDERS 64
 #define REGION_PAIRS 256
 #define REGION_ROUTES 64
-#define REGION_NAME_SIZE 128 /* bytes of a name with its final NUL */
+#define REGION_NAME_SIZE 128                       /* bytes of a name with its final NUL */
+#define REGION_STORE_BYTES_MIN (INT64_C(64) << 10) /* smallest store that is not off */
 
 struct region;
 
@@ -37,8 +37,11 @@ struct region_params {
     uint64_t counter_layout; /* hash of what the cells mean; a difference means another layout */
 };
 
-/* Makes (or attaches) the region. NULL with a one-line reason in error. Never partially: on failure
- * nothing stays open. */
+/* Makes the region. For now a file is always emptied first; attaching to what it holds comes with
+ * the survival of restarts. The file is locked (flock) as long as a process of the daemon lives; a
+ * second daemon is refused, and so is a file whose bytes cannot all be allocated. NULL with a
+ * one-line reason, which names the path, in error. Never partially: on failure nothing stays open.
+ */
 struct region *region_create(const struct region_params *params, char *error, size_t error_size);
 /* For tests and the master's end: unmaps. Workers never unmap. */
 void region_destroy(struct region *region);
@@ -48,5 +51,28 @@ int64_t region_now_ms(const struct region *region);
 bool region_was_attached(const struct region *region);
 /* Bytes of the whole mapping. */
 size_t region_size(const struct region *region);
+
+/* The bytes (exact structs: src/shm/region_layout.h and store_layout.h; doc/shm.md explains):
+ *
+ *     +--------------------------------+ 0
+ *     | header: magic, version, sizes, |   one page; written before the first fork, then only time
+ *     |   boot id, time, board words   |   and board words, by the master
+ *     +--------------------------------+ 4,096
+ *     | breaker words    64 x 8        |   shm/word.h: compare-and-swap by every worker
+ *     +--------------------------------+
+ *     | names: providers 64 x 128      |   shm/names.h: a count and its entries, three times;
+ *     |        pairs    256 x 128      |   grow only, written by the master
+ *     |        routes    64 x 128      |
+ *     +--------------------------------+ page
+ *     | slots           128 x 384      |   shm/board.h: pid, state | gauges | last words
+ *     +--------------------------------+ page
+ *     | counter rows    129 x row      |   shm/counters.h: row = cells x 8, whole cache lines; one
+ *     |                                |   writer each; the last row is the master's
+ *     +--------------------------------+ page
+ *     | shard 0: lock | index | log    |   shm/store.h: S equal shards of whole pages;
+ *     | ...                            |   S = power of two of cache.size / 4 MiB, 1 to 256;
+ *     | shard S-1                      |   S x shard <= cache.size
+ *     +--------------------------------+ region_size
+ */
 
 #endif

@@ -1,0 +1,17 @@
+/* word: one 64-bit compare-and-swap word per provider: where the circuit breaker lives.
+ *
+ * The word's meaning is the gateway's business (RELIABILITY section 2); here it is 64 bits, all
+ * zero at first, addressed by the provider's index in the name table, so a reload keeps it. A
+ * change is one compare-and-swap: a process killed at any instruction leaves a whole word.
+ */
+#ifndef OPTIROUTE_SHM_WORD_H
+#define OPTIROUTE_SHM_WORD_H
+
+#include "shm/region.h"
+
+/* provider_index below REGION_PROVIDERS. */
+uint64_t word_load(const struct region *region, unsigned provider_index);
+/* True when the word was *expected and is now desired; else *expected is what it was instead. */
+bool word_cas(struct region *region, unsigned provider_index, uint64_t *expected, uint64_t desired);
+
+#endif

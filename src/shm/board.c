@@ -1,0 +1,196 @@
+/* board: slots of processes, their gauges and last words, and the daemon-wide words.
+ *
+ * The master claims, names and releases slots; the owner of a slot writes state, beat, gauges and
+ * last words; everybody reads. No locks. The surprise: the incarnation is raised at release, not at
+ * claim, so what carries a dead owner's incarnation is stale from the moment its gauges are gone.
+ */
+#include "config.h"
+
+#include <string.h>
+
+#include "base/panic.h"
+#include "region_layout.h"
+
+#define ROLE_MASK UINT64_C(0xffffffff)
+
+static struct board_slot *slot_of(const struct region *region, int slot) {
+    ASSERT(slot >= 0 && slot < REGION_SLOTS);
+    return region_slot(region, slot);
+}
+
+/* Slots worth looking at: the others were never claimed. */
+static int slots_seen(const struct region *region) {
+    uint32_t seen = atomic_load_explicit(&region->header->slots_seen, memory_order_acquire);
+    return seen < REGION_SLOTS ? (int)seen : REGION_SLOTS;
+}
+
+static enum board_role role_of(const struct board_slot *slot) {
+    return (enum board_role)(atomic_load_explicit(&slot->claim, memory_order_acquire) & ROLE_MASK);
+}
+
+static void clear_gauges(struct board_slot *slot) {
+    atomic_store_explicit(&slot->gauges.connections, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->gauges.connections_idle, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->gauges.requests_in_flight, 0, memory_order_relaxed);
+}
+
+int board_claim(struct region *region, enum board_role role, uint32_t generation) {
+    ASSERT(role != BOARD_FREE);
+    for (int i = 0; i < REGION_SLOTS; i++) {
+        struct board_slot *slot = region_slot(region, i);
+        uint64_t claim = atomic_load_explicit(&slot->claim, memory_order_relaxed);
+        if ((claim & ROLE_MASK) != BOARD_FREE ||
+            !atomic_compare_exchange_strong_explicit(&slot->claim, &claim, claim | (uint64_t)role,
+                                                     memory_order_acq_rel, memory_order_relaxed)) {
+            continue;
+        }
+        /* A reader may see the role before these; state is STARTING since the release (or zero
+         * since birth), so it counts the slot as not ready whatever generation it still shows. */
+        clear_gauges(slot);
+        atomic_store_explicit(&slot->pid, 0, memory_order_relaxed);
+        atomic_store_explicit(&slot->state, BOARD_STARTING, memory_order_relaxed);
+        atomic_store_explicit(&slot->generation, generation, memory_order_relaxed);
+        atomic_store_explicit(&slot->last_beat_ms, region_now_ms(region), memory_order_relaxed);
+        slot->last_words[0] = '\0';
+        if (slots_seen(region) < i + 1) {
+            atomic_store_explicit(&region->header->slots_seen, (uint32_t)i + 1,
+                                  memory_order_release);
+        }
+        return i;
+    }
+    return -1;
+}
+
+void board_set_pid(struct region *region, int slot, pid_t pid) {
+    atomic_store_explicit(&slot_of(region, slot)->pid, pid, memory_order_release);
+}
+
+void board_release(struct region *region, int slot) {
+    struct board_slot *place = slot_of(region, slot);
+    clear_gauges(place);
+    atomic_store_explicit(&place->pid, 0, memory_order_relaxed);
+    atomic_store_explicit(&place->state, BOARD_STARTING, memory_order_relaxed);
+    uint64_t claim = atomic_load_explicit(&place->claim, memory_order_relaxed);
+    uint64_t freed = ((claim >> 32) + 1) << 32 | BOARD_FREE;
+    atomic_store_explicit(&place->claim, freed, memory_order_release);
+}
+
+int board_find_pid(const struct region *region, pid_t pid) {
+    int seen = slots_seen(region);
+    for (int i = 0; i < seen; i++) {
+        const struct board_slot *slot = region_slot(region, i);
+        if (role_of(slot) != BOARD_FREE &&
+            atomic_load_explicit(&slot->pid, memory_order_acquire) == pid) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+enum board_role board_role(const struct region *region, int slot) {
+    return role_of(slot_of(region, slot));
+}
+
+pid_t board_pid(const struct region *region, int slot) {
+    return atomic_load_explicit(&slot_of(region, slot)->pid, memory_order_acquire);
+}
+
+uint32_t board_generation(const struct region *region, int slot) {
+    return atomic_load_explicit(&slot_of(region, slot)->generation, memory_order_relaxed);
+}
+
+uint32_t board_incarnation(const struct region *region, int slot) {
+    uint64_t claim = atomic_load_explicit(&slot_of(region, slot)->claim, memory_order_acquire);
+    return (uint32_t)(claim >> 32);
+}
+
+enum board_state board_state(const struct region *region, int slot) {
+    return (enum board_state)atomic_load_explicit(&slot_of(region, slot)->state,
+                                                  memory_order_acquire);
+}
+
+void board_set_state(struct region *region, int slot, enum board_state state) {
+    atomic_store_explicit(&slot_of(region, slot)->state, state, memory_order_release);
+}
+
+void board_beat(struct region *region, int slot) {
+    atomic_store_explicit(&slot_of(region, slot)->last_beat_ms, region_now_ms(region),
+                          memory_order_relaxed);
+}
+
+int64_t board_last_beat_ms(const struct region *region, int slot) {
+    return atomic_load_explicit(&slot_of(region, slot)->last_beat_ms, memory_order_relaxed);
+}
+
+struct board_gauges *board_gauges(struct region *region, int slot) {
+    return &slot_of(region, slot)->gauges;
+}
+
+/* Plain bytes without a lock: the owner writes them once, dying, and the master reads them after it
+ * reaped the owner, which orders the two. Another reader at a bad moment sees a cut text, never
+ * more than the field. No ASSERT: this runs inside panic(). */
+void board_set_last_words(struct region *region, int slot, const char *words) {
+    if (slot < 0 || slot >= REGION_SLOTS) {
+        return;
+    }
+    char *field = region_slot(region, slot)->last_words;
+    size_t length = strnlen(words, BOARD_LAST_WORDS_SIZE - 1);
+    memcpy(field, words, length);
+    field[length] = '\0';
+}
+
+void board_last_words(const struct region *region, int slot, char *out, size_t out_size) {
+    if (out_size == 0) {
+        return;
+    }
+    const char *field = slot_of(region, slot)->last_words;
+    size_t length = strnlen(field, BOARD_LAST_WORDS_SIZE - 1);
+    if (length > out_size - 1) {
+        length = out_size - 1;
+    }
+    memcpy(out, field, length);
+    out[length] = '\0';
+}
+
+int64_t board_ready_connections(const struct region *region, uint32_t generation,
+                                unsigned *workers) {
+    int64_t sum = 0;
+    *workers = 0;
+    int seen = slots_seen(region);
+    for (int i = 0; i < seen; i++) {
+        const struct board_slot *slot = region_slot(region, i);
+        if (role_of(slot) == BOARD_WORKER &&
+            atomic_load_explicit(&slot->state, memory_order_acquire) == BOARD_READY &&
+            atomic_load_explicit(&slot->generation, memory_order_relaxed) == generation) {
+            sum += atomic_load_explicit(&slot->gauges.connections, memory_order_relaxed);
+            (*workers)++;
+        }
+    }
+    return sum;
+}
+
+void board_sum_gauges(const struct region *region, int64_t *connections, int64_t *idle,
+                      int64_t *in_flight) {
+    *connections = *idle = *in_flight = 0;
+    int seen = slots_seen(region);
+    for (int i = 0; i < seen; i++) {
+        const struct board_slot *slot = region_slot(region, i);
+        if (role_of(slot) == BOARD_FREE) {
+            continue;
+        }
+        const struct board_gauges *gauges = &slot->gauges;
+        *connections += atomic_load_explicit(&gauges->connections, memory_order_relaxed);
+        *idle += atomic_load_explicit(&gauges->connections_idle, memory_order_relaxed);
+        *in_flight += atomic_load_explicit(&gauges->requests_in_flight, memory_order_relaxed);
+    }
+}
+
+void board_set_word(struct region *region, enum board_word word, int64_t value) {
+    ASSERT(word < BOARD_WORD_COUNT);
+    atomic_store_explicit(&region->header->board_words[word], value, memory_order_release);
+}
+
+int64_t board_get_word(const struct region *region, enum board_word word) {
+    ASSERT(word < BOARD_WORD_COUNT);
+    return atomic_load_explicit(&region->header->board_words[word], memory_order_acquire);
+}

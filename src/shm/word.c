@@ -1,0 +1,26 @@
+/* word: the breaker words of the region; every process reads and swaps them, nobody locks.
+ *
+ * The surprise: neighbours share a cache line. A word changes when a provider fails or recovers,
+ * not per request, so padding would cost more reads than it saves.
+ */
+#include "config.h"
+
+#include "base/panic.h"
+#include "region_layout.h"
+#include "shm/word.h"
+
+static _Atomic uint64_t *word_of(const struct region *region, unsigned provider_index) {
+    ASSERT(provider_index < REGION_PROVIDERS);
+    return (_Atomic uint64_t *)(void *)(region->base + region->at.words) + provider_index;
+}
+
+uint64_t word_load(const struct region *region, unsigned provider_index) {
+    return atomic_load_explicit(word_of(region, provider_index), memory_order_acquire);
+}
+
+bool word_cas(struct region *region, unsigned provider_index, uint64_t *expected,
+              uint64_t desired) {
+    return atomic_compare_exchange_strong_explicit(word_of(region, provider_index), expected,
+                                                   desired, memory_order_acq_rel,
+                                                   memory_order_acquire);
+}
