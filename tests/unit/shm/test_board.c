@@ -1,0 +1,140 @@
+/* test_board: slots are claimed, filled, released; nothing of an owner outlives its release. */
+#include "config.h"
+
+#include "shm/board.h"
+#include "shm_test.h"
+
+START_TEST(claim_set_and_release) {
+    struct region *region = test_region_new(0, NULL);
+    int slot = board_claim(region, BOARD_WORKER, 4);
+    ck_assert_int_eq(slot, 0);
+    ck_assert_int_eq(board_claim(region, BOARD_METRICS, 4), 1);
+    ck_assert_int_eq(board_role(region, slot), BOARD_WORKER);
+    ck_assert_int_eq(board_state(region, slot), BOARD_STARTING);
+    ck_assert_uint_eq(board_generation(region, slot), 4);
+    ck_assert_int_eq(board_pid(region, slot), 0);
+    ck_assert_int_eq(board_find_pid(region, 4711), -1);
+    board_set_pid(region, slot, 4711);
+    ck_assert_int_eq(board_find_pid(region, 4711), slot);
+    board_set_state(region, slot, BOARD_READY);
+    ck_assert_int_eq(board_state(region, slot), BOARD_READY);
+    int64_t now = region_now_ms(region);
+    board_beat(region, slot);
+    ck_assert_int_ge(board_last_beat_ms(region, slot), now);
+
+    uint32_t incarnation = board_incarnation(region, slot);
+    atomic_fetch_add(&board_gauges(region, slot)->connections, 3);
+    board_release(region, slot);
+    ck_assert_int_eq(board_role(region, slot), BOARD_FREE);
+    ck_assert_int_eq(board_find_pid(region, 4711), -1);
+    ck_assert_uint_eq(board_incarnation(region, slot), incarnation + 1);
+    ck_assert_int_eq(atomic_load(&board_gauges(region, slot)->connections), 0);
+    ck_assert_int_eq(board_claim(region, BOARD_WORKER, 5), slot);
+    ck_assert_uint_eq(board_incarnation(region, slot), incarnation + 1);
+    ck_assert_int_eq(board_state(region, slot), BOARD_STARTING);
+    ck_assert_uint_eq(board_generation(region, slot), 5);
+    region_destroy(region);
+}
+END_TEST
+
+START_TEST(slots_run_out) {
+    struct region *region = test_region_new(0, NULL);
+    for (int i = 0; i < REGION_SLOTS; i++) {
+        ck_assert_int_eq(board_claim(region, BOARD_WORKER, 1), i);
+    }
+    ck_assert_int_eq(board_claim(region, BOARD_WORKER, 1), -1);
+    board_release(region, 77);
+    ck_assert_int_eq(board_claim(region, BOARD_WORKER, 1), 77);
+    region_destroy(region);
+}
+END_TEST
+
+START_TEST(last_words_are_cut_and_cleared) {
+    struct region *region = test_region_new(0, NULL);
+    int slot = board_claim(region, BOARD_WORKER, 1);
+    char out[BOARD_LAST_WORDS_SIZE + 50];
+    board_last_words(region, slot, out, sizeof(out));
+    ck_assert_str_eq(out, "");
+    char longer[BOARD_LAST_WORDS_SIZE + 20];
+    memset(longer, 'x', sizeof(longer) - 1);
+    longer[sizeof(longer) - 1] = '\0';
+    board_set_last_words(region, slot, longer);
+    board_last_words(region, slot, out, sizeof(out));
+    ck_assert_uint_eq(strlen(out), BOARD_LAST_WORDS_SIZE - 1);
+    board_set_last_words(region, slot, "assertion failed");
+    board_last_words(region, slot, out, 10);
+    ck_assert_str_eq(out, "assertion");
+    board_set_last_words(region, -1, "ignored");
+    board_set_last_words(region, REGION_SLOTS, "ignored");
+    /* They outlive the release, so that the obituary can still be written; not the next claim. */
+    board_release(region, slot);
+    board_last_words(region, slot, out, sizeof(out));
+    ck_assert_str_eq(out, "assertion failed");
+    ck_assert_int_eq(board_claim(region, BOARD_WORKER, 1), slot);
+    board_last_words(region, slot, out, sizeof(out));
+    ck_assert_str_eq(out, "");
+    region_destroy(region);
+}
+END_TEST
+
+START_TEST(sums_count_who_they_should) {
+    struct region *region = test_region_new(0, NULL);
+    static const struct {
+        enum board_role role;
+        uint32_t generation;
+        enum board_state state;
+        int64_t connections;
+    } rows[] = {
+        {BOARD_WORKER, 2, BOARD_READY, 10},   {BOARD_WORKER, 2, BOARD_READY, 20},
+        {BOARD_WORKER, 2, BOARD_STARTING, 1}, {BOARD_WORKER, 2, BOARD_DRAINING, 2},
+        {BOARD_WORKER, 1, BOARD_READY, 4},    {BOARD_METRICS, 2, BOARD_READY, 8},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        int slot = board_claim(region, rows[i].role, rows[i].generation);
+        board_set_state(region, slot, rows[i].state);
+        struct board_gauges *gauges = board_gauges(region, slot);
+        atomic_store(&gauges->connections, rows[i].connections);
+        atomic_store(&gauges->connections_idle, 1);
+        atomic_store(&gauges->requests_in_flight, 2);
+    }
+    unsigned workers = 99;
+    ck_assert_int_eq(board_ready_connections(region, 2, &workers), 30);
+    ck_assert_uint_eq(workers, 2);
+    int64_t connections, idle, in_flight;
+    board_sum_gauges(region, &connections, &idle, &in_flight);
+    ck_assert_int_eq(connections, 45);
+    ck_assert_int_eq(idle, 6);
+    ck_assert_int_eq(in_flight, 12);
+    for (int slot = 0; slot < 6; slot++) {
+        board_release(region, slot);
+    }
+    board_sum_gauges(region, &connections, &idle, &in_flight);
+    ck_assert_int_eq(connections + idle + in_flight, 0);
+    ck_assert_int_eq(board_ready_connections(region, 2, &workers), 0);
+    ck_assert_uint_eq(workers, 0);
+    region_destroy(region);
+}
+END_TEST
+
+START_TEST(words_keep_their_values) {
+    struct region *region = test_region_new(0, NULL);
+    for (int word = 0; word < BOARD_WORD_COUNT; word++) {
+        ck_assert_int_eq(board_get_word(region, word), 0);
+        board_set_word(region, word, INT64_MIN + word);
+    }
+    for (int word = 0; word < BOARD_WORD_COUNT; word++) {
+        ck_assert_int_eq(board_get_word(region, word), INT64_MIN + word);
+    }
+    region_destroy(region);
+}
+END_TEST
+
+static Suite *make_suite(void) {
+    const TTest *const tests[] = {
+        claim_set_and_release,      slots_run_out,           last_words_are_cut_and_cleared,
+        sums_count_who_they_should, words_keep_their_values,
+    };
+    return test_suite("board", tests, sizeof(tests) / sizeof(tests[0]));
+}
+
+UNIT_MAIN(make_suite)
