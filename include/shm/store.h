@@ -50,21 +50,22 @@ void store_close(struct store *store);
 
 /* Looks the key up and copies the value out: out_size is its room, *value_size its size.
  * age_ms (may be NULL) gets the record's age. max_age_ms: older ones are a miss (INT64_MAX: any
- * age). */
+ * age). On STORE_MISS nothing is set and what `out` holds means nothing. */
 enum store_result store_get(struct store *store, const uint8_t key[STORE_KEY_SIZE],
                             int64_t max_age_ms, char *out, size_t out_size, size_t *value_size,
                             int64_t *age_ms);
-/* Stores (or replaces) the value for ttl_ms (> 0). The value may be any bytes, at most
- * store_max_value. */
+/* Stores (or replaces) the value for ttl_ms (refused when not > 0). The value may be any bytes, at
+ * most store_max_value. */
 enum store_put_result store_put(struct store *store, const uint8_t key[STORE_KEY_SIZE],
                                 struct bytes value, int64_t ttl_ms);
-/* True when something was removed. */
+/* True when something was removed; false also when the shard was busy. */
 bool store_delete(struct store *store, const uint8_t key[STORE_KEY_SIZE]);
 
 /* Largest value that any shard can hold. */
 size_t store_max_value(const struct store *store);
 /* Sums over the shards, read without locks: entries and bytes in use are exact when nobody writes,
- * else of a moment ago. */
+ * else of a moment ago. bytes: records with their heads; capacity_bytes: all shards with index and
+ * locks, never above `cache.size`. */
 void store_usage(const struct store *store, uint64_t *entries, uint64_t *bytes,
                  uint64_t *capacity_bytes);
 const struct store_stats *store_stats(const struct store *store);
