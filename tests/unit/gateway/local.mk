@@ -1,1 +1,19 @@
 # Unit tests of layer gateway, one program per module.
+GATEWAY_TEST_LIBS = libgateway.a libupstream.a libwatch.a libconf.a libshm.a libbase.a \
+	$(YAML_LIBS) $(BASE_LIBS) $(UNIT_LIBS)
+check_PROGRAMS += \
+	tests/unit/gateway/test_cache_key \
+	tests/unit/gateway/test_cost \
+	tests/unit/gateway/test_entry \
+	tests/unit/gateway/test_flow \
+	tests/unit/gateway/test_route
+tests_unit_gateway_test_cache_key_SOURCES = tests/unit/gateway/test_cache_key.c
+tests_unit_gateway_test_cache_key_LDADD = $(GATEWAY_TEST_LIBS)
+tests_unit_gateway_test_cost_SOURCES = tests/unit/gateway/test_cost.c
+tests_unit_gateway_test_cost_LDADD = $(GATEWAY_TEST_LIBS)
+tests_unit_gateway_test_entry_SOURCES = tests/unit/gateway/test_entry.c
+tests_unit_gateway_test_entry_LDADD = $(GATEWAY_TEST_LIBS)
+tests_unit_gateway_test_flow_SOURCES = tests/unit/gateway/test_flow.c
+tests_unit_gateway_test_flow_LDADD = $(GATEWAY_TEST_LIBS)
+tests_unit_gateway_test_route_SOURCES = tests/unit/gateway/test_route.c
+tests_unit_gateway_test_route_LDADD = $(GATEWAY_TEST_LIBS)

@@ -1,0 +1,332 @@
+/* The life of a request against a real region and store, with a clock turned by hand. */
+#include "unit.h"
+
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "fake_timers.h"
+#include "gateway/cost.h"
+#include "gateway/flow.h"
+
+static const char text[] =
+    "cache: {size: 8MB, ttl: 1h}\n"
+    "providers:\n"
+    "  cheap1: {type: simulated, default_model: c, per_second: 0.000005}\n"
+    "  strong1: {type: simulated, default_model: s, models: {s: {input: 0.2, output: 0.2}}}\n"
+    "  broken: {type: simulated, default_model: b, models: {b: {input: 1, output: 1}}, simulated: "
+    "{failure_rate: 1}}\n"
+    "  free: {type: simulated, default_model: f}\n"
+    "routes:\n"
+    "  auto: {cheap: cheap1, strong: strong1, policy: length}\n"
+    "  shaky: {cheap: broken, strong: strong1, policy: length, fallback: [cheap1]}\n"
+    "  dead: {cheap: broken, strong: broken, policy: length}\n";
+
+static struct conf_errors errors;
+static struct conf *conf;
+static struct region *region;
+static struct labels labels;
+static struct fake_timers fake;
+static struct gateway *gateway;
+
+/* What the one sink of a test heard. */
+static struct {
+    int heads, pieces, dones, failed;
+    char text[8192];
+    struct answer answer;
+    char provider[64], reason[128], model[64];
+    int status;
+    char code[64];
+} heard;
+
+static void on_head(struct sink *sink, const struct answer *answer) {
+    (void)sink;
+    (void)answer;
+    heard.heads++;
+}
+static void on_piece(struct sink *sink, struct bytes piece) {
+    (void)sink;
+    (void)piece;
+    heard.pieces++;
+}
+static void copy(char *out, size_t size, struct bytes from) {
+    snprintf(out, size, "%.*s", (int)from.size, from.data != NULL ? from.data : "");
+}
+static void on_done(struct sink *sink, const struct answer *answer) {
+    (void)sink;
+    heard.dones++;
+    heard.answer = *answer;
+    copy(heard.text, sizeof(heard.text), answer->text);
+    copy(heard.provider, sizeof(heard.provider), answer->provider);
+    copy(heard.reason, sizeof(heard.reason), answer->reason);
+    copy(heard.model, sizeof(heard.model), answer->model);
+}
+static void on_failed(struct sink *sink, const struct failure *failure) {
+    (void)sink;
+    heard.failed++;
+    heard.status = failure->status;
+    snprintf(heard.code, sizeof(heard.code), "%s", failure->code);
+}
+static struct sink sink = {on_head, on_piece, on_done, on_failed};
+
+static void setup(void) {
+    char error[256];
+    conf_errors_init(&errors);
+    conf = conf_load_text("test.yaml", bytes_from_str(text), &errors);
+    if (conf == NULL) {
+        ck_abort_msg("%.*s", (int)errors.lines.size, errors.lines.data);
+    }
+    struct region_params params = {.store_bytes = conf->cache.size,
+                                   .counter_cells = metrics_cells(),
+                                   .counter_layout = metrics_layout_hash()};
+    region = region_create(&params, error, sizeof(error));
+    ck_assert_msg(region != NULL, "%s", error);
+    ck_assert_int_eq(labels_bind(&labels, conf, region, error, sizeof(error)), 0);
+    fake = (struct fake_timers){.now_ns = 5 * NS_PER_S};
+    struct gateway_env env = {.conf = conf,
+                              .labels = &labels,
+                              .region = region,
+                              .store = store_open(region),
+                              .metrics = {counters_row(region, 0)},
+                              .access_log = access_log_open(""),
+                              .timers = fake_timers_make(&fake)};
+    gateway = gateway_new(&env);
+    ck_assert_ptr_nonnull(gateway);
+    memset(&heard, 0, sizeof(heard));
+}
+
+static void teardown(void) {
+    ck_assert_uint_eq(gateway_flows(gateway), 0);
+    ck_assert_ptr_null(fake.first);
+    struct gateway_env env = *gateway_env(gateway);
+    gateway_free(gateway);
+    store_close(env.store);
+    access_log_close(env.access_log);
+    region_destroy(region);
+    conf_free(conf);
+    conf_errors_fini(&errors);
+}
+
+struct ask {
+    const char *to, *prompt;
+    enum cache_mode cache;
+    bool stream;
+};
+
+static struct flow *start(struct ask ask) {
+    struct flow *flow = flow_new(gateway);
+    struct flow_request *request = arena_calloc(flow_arena(flow), 1, sizeof(*request));
+    request->chat = (struct chat){
+        .prompt = bytes_from_str(ask.prompt), .max_tokens = 100, .stream = ask.stream};
+    request->route.route = conf_find_route(conf, bytes_from_str(ask.to));
+    request->route.provider = conf_find_provider(conf, bytes_from_str(ask.to));
+    request->canonical = bytes_from_str(ask.prompt);
+    request->cache = ask.cache;
+    request->max_age_ms = INT64_MAX;
+    request->started_ns = request->parsed_ns = fake.now_ns;
+    flow_start(flow, request, &sink);
+    return flow;
+}
+
+static void run(struct ask ask) {
+    start(ask);
+    while (fake_timers_step(&fake)) {
+    }
+}
+
+static uint64_t total(enum metric_id id, unsigned i, unsigned j, unsigned k) {
+    return metric_total(region, id, i, j, k);
+}
+static unsigned pair_of(const char *provider) {
+    return labels.pair[conf_find_provider(conf, bytes_from_str(provider))][0];
+}
+static uint64_t event(enum metric_cache_event what) {
+    return total(METRIC_CACHE_EVENTS, what, 0, 0);
+}
+
+START_TEST(a_miss_is_paid_and_the_next_is_a_hit) {
+    run((struct ask){"auto", "hello", CACHE_USE, false});
+    ck_assert_int_eq(heard.dones, 1);
+    ck_assert_int_eq(heard.answer.cache, ANSWER_MISS);
+    ck_assert_str_eq(heard.provider, "cheap1");
+    ck_assert_str_eq(heard.reason, "length:5");
+    ck_assert_int_eq(heard.answer.cost_nusd, 10000); /* 2 s at 0.000005 USD */
+    ck_assert_int_eq(heard.answer.upstream_ns, 2 * NS_PER_S);
+    int64_t tokens = heard.answer.usage.prompt_tokens + heard.answer.usage.completion_tokens;
+    int64_t strong_nusd = tokens * 200; /* 0.2 USD per million */
+    int64_t saved = strong_nusd > 10000 ? strong_nusd - 10000 : 0;
+    ck_assert_int_eq(heard.answer.saved_nusd, saved);
+    ck_assert_uint_eq(total(METRIC_SAVED, SAVED_ROUTING, 0, 0), (uint64_t)saved);
+    ck_assert_uint_eq(total(METRIC_COST, pair_of("cheap1"), 0, 0), 10000);
+    ck_assert_uint_eq(total(METRIC_LLM_REQUESTS, pair_of("cheap1"), OUTCOME_OK, 0), 1);
+    char first[8192];
+    memcpy(first, heard.text, sizeof(first));
+
+    int64_t before_ns = fake.now_ns;
+    start((struct ask){"auto", "hello", CACHE_USE, false}); /* answered before it returns */
+    ck_assert_int_eq(heard.dones, 2);
+    ck_assert_int_eq(fake.now_ns, before_ns);
+    ck_assert_int_eq(heard.answer.cache, ANSWER_HIT);
+    ck_assert_int_eq(heard.answer.cost_nusd, 0);
+    ck_assert_int_eq(heard.answer.saved_nusd, 10000);
+    ck_assert_str_eq(heard.text, first);
+    ck_assert_str_eq(heard.provider, "cheap1");
+    ck_assert_str_eq(heard.reason, "length:5");
+    ck_assert_uint_eq(total(METRIC_COST, pair_of("cheap1"), 0, 0), 10000);
+    ck_assert_uint_eq(total(METRIC_SAVED, SAVED_CACHE, 0, 0), 10000);
+    ck_assert_uint_eq(total(METRIC_TOKENS, pair_of("cheap1"), TOKEN_PROMPT, 0), 2);
+    ck_assert_uint_eq(event(CACHE_EVENT_HIT), 1);
+    ck_assert_uint_eq(event(CACHE_EVENT_MISS), 1);
+    ck_assert_uint_eq(event(CACHE_EVENT_STORE), 1);
+}
+END_TEST
+
+START_TEST(another_route_or_prompt_never_shares) {
+    run((struct ask){"auto", "hello", CACHE_USE, false});
+    run((struct ask){"auto", "hello!", CACHE_USE, false});
+    run((struct ask){"cheap1", "hello", CACHE_USE, false});
+    run((struct ask){"shaky", "hello", CACHE_USE, false});
+    ck_assert_uint_eq(event(CACHE_EVENT_HIT), 0);
+    ck_assert_uint_eq(event(CACHE_EVENT_MISS), 4);
+}
+END_TEST
+
+START_TEST(no_store_neither_reads_nor_writes_and_no_cache_only_does_not_read) {
+    run((struct ask){"auto", "hello", CACHE_NO_STORE, false});
+    ck_assert_int_eq(heard.answer.cache, ANSWER_BYPASS);
+    ck_assert_uint_eq(event(CACHE_EVENT_STORE), 0);
+    run((struct ask){"auto", "hello", CACHE_NO_READ, false});
+    ck_assert_int_eq(heard.answer.cache, ANSWER_BYPASS);
+    ck_assert_uint_eq(event(CACHE_EVENT_STORE), 1);
+    ck_assert_uint_eq(event(CACHE_EVENT_BYPASS), 2);
+    run((struct ask){"auto", "hello", CACHE_USE, false});
+    ck_assert_int_eq(heard.answer.cache, ANSWER_HIT);
+    run((struct ask){"auto", "hello", CACHE_NO_STORE, false});
+    ck_assert_int_eq(heard.answer.cache, ANSWER_BYPASS);
+    ck_assert_uint_eq(total(METRIC_COST, pair_of("cheap1"), 0, 0), 30000);
+}
+END_TEST
+
+START_TEST(a_failed_provider_costs_nothing_and_the_fallback_answers) {
+    run((struct ask){"shaky", "hello", CACHE_USE, false});
+    ck_assert_int_eq(heard.dones, 1);
+    ck_assert_str_eq(heard.provider, "cheap1");
+    ck_assert(bytes_equal_str(heard.answer.routed_to, "broken"));
+    ck_assert_int_eq(heard.answer.cost_nusd, 10000);
+    ck_assert_int_eq(heard.answer.upstream_ns, 4 * NS_PER_S);
+    unsigned broken = labels.provider[conf_find_provider(conf, BYTES_LITERAL("broken"))];
+    ck_assert_uint_eq(total(METRIC_FALLBACKS, broken, OUTCOME_SIMULATED_FAILURE, 0), 1);
+    ck_assert_uint_eq(total(METRIC_UPSTREAM_ERRORS, broken, OUTCOME_SIMULATED_FAILURE, 0), 1);
+    ck_assert_uint_eq(total(METRIC_COST, pair_of("broken"), 0, 0), 0);
+}
+END_TEST
+
+START_TEST(without_a_fallback_a_failure_is_a_502_and_is_not_stored) {
+    run((struct ask){"dead", "hello", CACHE_USE, false});
+    ck_assert_int_eq(heard.failed, 1);
+    ck_assert_int_eq(heard.status, 502);
+    ck_assert_str_eq(heard.code, outcome_name(OUTCOME_SIMULATED_FAILURE));
+    ck_assert_uint_eq(event(CACHE_EVENT_STORE), 0);
+}
+END_TEST
+
+START_TEST(an_unknown_price_is_unknown_and_counted) {
+    run((struct ask){"free", "hello", CACHE_USE, false});
+    ck_assert_int_eq(heard.answer.cost_nusd, COST_UNKNOWN);
+    ck_assert_uint_eq(total(METRIC_UNKNOWN_PRICE, pair_of("free"), 0, 0), 1);
+    run((struct ask){"free", "hello", CACHE_USE, false});
+    ck_assert_int_eq(heard.answer.cost_nusd, 0); /* the hit */
+}
+END_TEST
+
+START_TEST(a_stream_is_heard_in_pieces_and_stored_whole) {
+    run((struct ask){"auto", "hello", CACHE_USE, true});
+    ck_assert_int_eq(heard.heads, 1);
+    ck_assert_int_gt(heard.pieces, 10);
+    ck_assert_int_eq(heard.dones, 1);
+    int pieces = heard.pieces;
+    char first[8192];
+    memcpy(first, heard.text, sizeof(first));
+    run((struct ask){"auto", "hello", CACHE_USE, false});
+    ck_assert_int_eq(heard.answer.cache, ANSWER_HIT);
+    ck_assert_str_eq(heard.text, first);
+    ck_assert_int_eq(heard.pieces, pieces);
+}
+END_TEST
+
+START_TEST(a_client_that_leaves_pays_for_what_was_delivered) {
+    struct flow *flow = start((struct ask){"auto", "hello", CACHE_USE, true});
+    ck_assert_int_eq(fake_timers_step(&fake), 1);
+    int64_t gone_ns = fake.now_ns;
+    flow_abort(flow);
+    ck_assert_int_eq(heard.dones + heard.failed, 0);
+    ck_assert_uint_eq(total(METRIC_CLIENT_ABORTS, 0, 0, 0), 1);
+    ck_assert_uint_eq(total(METRIC_LLM_REQUESTS, pair_of("cheap1"), OUTCOME_CLIENT_GONE, 0), 1);
+    ck_assert_uint_eq(total(METRIC_COST, pair_of("cheap1"), 0, 0),
+                      (uint64_t)cost_of_time(5000, gone_ns - 5 * NS_PER_S));
+    ck_assert_uint_eq(total(METRIC_TOKENS, pair_of("cheap1"), TOKEN_COMPLETION, 0), 1);
+    ck_assert_uint_eq(event(CACHE_EVENT_STORE), 0);
+}
+END_TEST
+
+START_TEST(shutdown_answers_503_to_all_that_wait) {
+    start((struct ask){"auto", "one", CACHE_USE, false});
+    start((struct ask){"auto", "two", CACHE_USE, false});
+    ck_assert_uint_eq(gateway_flows(gateway), 2);
+    gateway_abort_all(gateway);
+    ck_assert_int_eq(heard.failed, 2);
+    ck_assert_int_eq(heard.status, 503);
+    ck_assert_uint_eq(gateway_flows(gateway), 0);
+}
+END_TEST
+
+START_TEST(a_thousand_wait_at_once) {
+    char prompts[1000][16];
+    for (int i = 0; i < 1000; i++) {
+        snprintf(prompts[i], sizeof(prompts[i]), "prompt %d", i);
+        start((struct ask){"auto", prompts[i], CACHE_USE, false});
+    }
+    ck_assert_uint_eq(gateway_flows(gateway), 1000);
+    while (fake_timers_step(&fake)) {
+    }
+    ck_assert_int_eq(heard.dones, 1000);
+    ck_assert_int_eq(fake.now_ns, 7 * NS_PER_S); /* all in the time of one */
+    ck_assert_uint_eq(total(METRIC_COST, pair_of("cheap1"), 0, 0), 1000 * 10000);
+}
+END_TEST
+
+START_TEST(without_a_timer_the_client_hears_503) {
+    fake.refuse = 1;
+    run((struct ask){"auto", "hello", CACHE_USE, false});
+    ck_assert_int_eq(heard.status, 503);
+    ck_assert_str_eq(heard.code, outcome_name(OUTCOME_NO_MEMORY));
+}
+END_TEST
+
+START_TEST(readiness_follows_the_draining_word) {
+    ck_assert(gateway_is_ready(gateway));
+    board_set_word(region, BOARD_WORD_DRAINING, 1);
+    ck_assert(!gateway_is_ready(gateway));
+}
+END_TEST
+
+static Suite *make_suite(void) {
+    Suite *suite = suite_create("flow");
+    TCase *tcase = tcase_create("all");
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, a_miss_is_paid_and_the_next_is_a_hit);
+    tcase_add_test(tcase, another_route_or_prompt_never_shares);
+    tcase_add_test(tcase, no_store_neither_reads_nor_writes_and_no_cache_only_does_not_read);
+    tcase_add_test(tcase, a_failed_provider_costs_nothing_and_the_fallback_answers);
+    tcase_add_test(tcase, without_a_fallback_a_failure_is_a_502_and_is_not_stored);
+    tcase_add_test(tcase, an_unknown_price_is_unknown_and_counted);
+    tcase_add_test(tcase, a_stream_is_heard_in_pieces_and_stored_whole);
+    tcase_add_test(tcase, a_client_that_leaves_pays_for_what_was_delivered);
+    tcase_add_test(tcase, shutdown_answers_503_to_all_that_wait);
+    tcase_add_test(tcase, a_thousand_wait_at_once);
+    tcase_add_test(tcase, without_a_timer_the_client_hears_503);
+    tcase_add_test(tcase, readiness_follows_the_draining_word);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
+
+UNIT_MAIN(make_suite)

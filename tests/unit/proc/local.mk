@@ -1,0 +1,1 @@
+# Unit tests of layer proc, one program per module.
