@@ -55,7 +55,14 @@ only_in 'event2/' src/http src/proc src/upstream
 only_in 'openssl/(ssl|err)' src/http
 only_in 'openssl/evp' src/base
 only_in 'xxhash\.h>' src/base
-only_in 'pthread\.h>' src/shm
 only_in 'sys/mman\.h>' src/shm
+
+# locks belong to the shared region; once-only initialisation may stand anywhere
+for file in $(grep -lE 'pthread_(mutex|rwlock|cond|spin)_' -r src include | sort); do
+    case $file in
+        src/shm/* | include/shm/*) ;;
+        *) offence "$file: locks belong to src/shm" ;;
+    esac
+done
 
 exit $bad
