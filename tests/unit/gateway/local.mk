@@ -6,7 +6,8 @@ check_PROGRAMS += \
 	tests/unit/gateway/test_cost \
 	tests/unit/gateway/test_entry \
 	tests/unit/gateway/test_flow \
-	tests/unit/gateway/test_route
+	tests/unit/gateway/test_route \
+	tests/unit/gateway/test_score
 tests_unit_gateway_test_cache_key_SOURCES = tests/unit/gateway/test_cache_key.c
 tests_unit_gateway_test_cache_key_LDADD = $(GATEWAY_TEST_LIBS)
 tests_unit_gateway_test_cost_SOURCES = tests/unit/gateway/test_cost.c
@@ -17,3 +18,5 @@ tests_unit_gateway_test_flow_SOURCES = tests/unit/gateway/test_flow.c
 tests_unit_gateway_test_flow_LDADD = $(GATEWAY_TEST_LIBS)
 tests_unit_gateway_test_route_SOURCES = tests/unit/gateway/test_route.c
 tests_unit_gateway_test_route_LDADD = $(GATEWAY_TEST_LIBS)
+tests_unit_gateway_test_score_SOURCES = tests/unit/gateway/test_score.c
+tests_unit_gateway_test_score_LDADD = libgateway.a libbase.a $(BASE_LIBS) $(UNIT_LIBS)
