@@ -1,0 +1,355 @@
+/* The endpoints over a socket pair: a real HTTP server, gateway and store, one worker's worth. */
+#include "unit.h"
+
+#include <event2/event.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "api/api.h"
+#include "base/clock.h"
+#include "fake_timers.h"
+
+static const char text[] =
+    "cache: {size: 8MB}\n"
+    "metrics_listen: \"127.0.0.1:9999\"\n"
+    "providers:\n"
+    "  small: {type: simulated, default_model: s, per_second: 0.000005}\n"
+    "  broken: {type: simulated, default_model: b, simulated: {failure_rate: 1}}\n"
+    "routes:\n"
+    "  auto: {cheap: small, strong: small, policy: length}\n";
+
+static struct conf_errors errors;
+static struct conf *conf;
+static struct region *region;
+static struct labels labels;
+static struct fake_timers fake;
+static struct gateway *gateway;
+static struct api *api;
+static struct event_base *base;
+static struct http_server *server;
+static int client;
+static char answer[65536];
+
+static void setup(void) {
+    char error[256];
+    int pair[2];
+    conf_errors_init(&errors);
+    conf = conf_load_text("test.yaml", bytes_from_str(text), &errors);
+    if (conf == NULL) {
+        ck_abort_msg("%.*s", (int)errors.lines.size, errors.lines.data);
+    }
+    struct region_params params = {.store_bytes = conf->cache.size,
+                                   .counter_cells = metrics_cells(),
+                                   .counter_layout = metrics_layout_hash()};
+    region = region_create(&params, error, sizeof(error));
+    ck_assert_msg(region != NULL, "%s", error);
+    ck_assert_int_eq(labels_bind(&labels, conf, region, error, sizeof(error)), 0);
+    fake = (struct fake_timers){.now_ns = clock_mono_ns()};
+    struct gateway_env env = {.conf = conf,
+                              .labels = &labels,
+                              .region = region,
+                              .store = store_open(region),
+                              .metrics = {counters_row(region, 0)},
+                              .access_log = access_log_open(""),
+                              .timers = fake_timers_make(&fake)};
+    gateway = gateway_new(&env);
+    api = api_new(gateway);
+    base = event_base_new();
+    struct http_limits limits = {.max_body_bytes = 4 << 20,
+                                 .max_connections = 10,
+                                 .header_timeout_ms = 10000,
+                                 .keepalive_ms = 75000,
+                                 .body_idle_ms = 10000,
+                                 .body_per_mib_ms = 30000,
+                                 .send_stall_ms = 30000,
+                                 .stream_buffer_bytes = 262144};
+    server = http_server_new(base, &limits, &api_callbacks, api);
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    fcntl(pair[1], F_SETFL, O_NONBLOCK);
+    fcntl(pair[0], F_SETFL, O_NONBLOCK);
+    client = pair[0];
+    ck_assert_int_eq(http_server_add(server, pair[1], NULL), 0);
+}
+
+static void teardown(void) {
+    struct gateway_env env = *gateway_env(gateway);
+    close(client);
+    http_server_free(server);
+    event_base_free(base);
+    api_free(api);
+    ck_assert_uint_eq(gateway_flows(gateway), 0);
+    gateway_free(gateway);
+    store_close(env.store);
+    access_log_close(env.access_log);
+    region_destroy(region);
+    conf_free(conf);
+    conf_errors_fini(&errors);
+}
+
+/* Runs loop and timers until nothing more happens; collects what the client got. */
+static void collect(void) {
+    size_t size = 0;
+    bool busy = true;
+    while (busy) {
+        event_base_loop(base, EVLOOP_NONBLOCK);
+        ssize_t got = read(client, answer + size, sizeof(answer) - 1 - size);
+        if (got > 0) {
+            size += (size_t)got;
+        }
+        busy = got > 0 || fake_timers_step(&fake) != 0;
+    }
+    answer[size] = '\0';
+}
+
+static void say(const char *request) {
+    ck_assert_int_eq(write(client, request, strlen(request)), (ssize_t)strlen(request));
+    collect();
+}
+
+static void generate_with(const char *fields, const char *body) {
+    char request[8192];
+    snprintf(request, sizeof(request),
+             "POST /generate HTTP/1.1\r\nHost: h\r\nContent-Type: application/json; "
+             "charset=utf-8\r\nContent-Length: %zu\r\n%s\r\n%s",
+             strlen(body), fields, body);
+    say(request);
+}
+static void generate(const char *body) {
+    generate_with("", body);
+}
+
+#define ck_assert_has(part) \
+    ck_assert_msg(strstr(answer, part) != NULL, "no %s in: %s", part, answer)
+#define ck_assert_has_not(part) \
+    ck_assert_msg(strstr(answer, part) == NULL, "there is %s in: %s", part, answer)
+
+START_TEST(bodies_are_judged_by_the_table) {
+    static const struct {
+        const char *body;
+        int status;
+        const char *part;
+    } rows[] = {
+        {"{\"prompt\":\"x\"}", 200, "\"cached\":false"},
+        {"{\"prompt\":\"y\",\"max_tokens\":null,\"provider\":null,\"stream\":false}", 200,
+         "\"model\":\"s\""},
+        {"{\"prompt\":\"z\",\"provider\":\"small\",\"model_id\":\"s\",\"temperature\":0.5}", 200,
+         "\"route_reason\":\"model\""},
+        {"", 400, "invalid JSON at byte 0"},
+        {"{\"prompt\":\"x\"", 400, "\"code\":\"invalid_json\""},
+        {"[]", 400, "must be a JSON object"},
+        {"{}", 400, "\"param\":\"prompt\",\"code\":\"missing\""},
+        {"{\"prompt\":null}", 400, "\"param\":\"prompt\",\"code\":\"missing\""},
+        {"{\"prompt\":1}", 400, "\"param\":\"prompt\",\"code\":\"invalid_type\""},
+        {"{\"prompt\":\"\"}", 400, "\"param\":\"prompt\",\"code\":\"invalid_value\""},
+        {"{\"prompt\":\"x\",\"max_tokens\":\"1\"}", 400,
+         "\"param\":\"max_tokens\",\"code\":\"invalid_type\""},
+        {"{\"prompt\":\"x\",\"max_tokens\":1.5}", 400,
+         "\"param\":\"max_tokens\",\"code\":\"invalid_type\""},
+        {"{\"prompt\":\"x\",\"max_tokens\":0}", 400,
+         "\"param\":\"max_tokens\",\"code\":\"invalid_value\""},
+        {"{\"prompt\":\"x\",\"max_tokens\":1000001}", 400,
+         "\"param\":\"max_tokens\",\"code\":\"invalid_value\""},
+        {"{\"prompt\":\"x\",\"temperature\":2.01}", 400,
+         "\"param\":\"temperature\",\"code\":\"invalid_value\""},
+        {"{\"prompt\":\"x\",\"temperature\":-1}", 400,
+         "\"param\":\"temperature\",\"code\":\"invalid_value\""},
+        {"{\"prompt\":\"x\",\"stream\":1}", 400, "\"param\":\"stream\",\"code\":\"invalid_type\""},
+        {"{\"prompt\":\"x\",\"provider\":\"nobody\"}", 400,
+         "\"param\":\"provider\",\"code\":\"unknown_provider\""},
+        {"{\"prompt\":\"x\",\"provider\":\"cheap\"}", 400, "\"code\":\"unknown_provider\""},
+        {"{\"prompt\":\"x\",\"model_id\":\"zz\"}", 400,
+         "\"param\":\"model_id\",\"code\":\"model_not_found\""},
+        {"{\"prompt\":\"x\",\"model_id\":\"\"}", 400,
+         "\"param\":\"model_id\",\"code\":\"invalid_value\""},
+        {"{\"prompt\":\"x\",\"prompt\":\"x\"}", 400,
+         "\"param\":\"prompt\",\"code\":\"doubled_key\""},
+        {"{\"prompt\":\"x\",\"pr\\u006fmpt\":null}", 400,
+         "\"param\":\"prompt\",\"code\":\"doubled_key\""},
+        {"{\"prompt\":null,\"prompt\":\"x\"}", 400,
+         "\"param\":\"prompt\",\"code\":\"doubled_key\""},
+        {"{\"prompt\":\"x\",\"a\":1,\"a\":2}", 400, "\"code\":\"doubled_key\""},
+        {"{\"prompt\":\"x\",\"a\":[{\"b\":1,\"b\":2}]}", 400, "\"code\":\"doubled_key\""},
+        {"{\"prompt\":\"\xff\"}", 400, "\"code\":\"invalid_json\""},
+        {"{\"prompt\":\"x\",\"provider\":\"broken\"}", 502, "\"type\":\"upstream_error\""},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char status[32];
+        snprintf(status, sizeof(status), "HTTP/1.1 %d ", rows[i].status);
+        generate(rows[i].body);
+        ck_assert_msg(strncmp(answer, status, strlen(status)) == 0, "%s: %s", rows[i].body, answer);
+        ck_assert_has(rows[i].part);
+        ck_assert_has("x-request-id: ");
+        if (rows[i].status == 400) {
+            ck_assert_has("x-should-retry: false");
+        }
+    }
+}
+END_TEST
+
+START_TEST(what_means_the_same_shares_an_entry_and_nothing_else_does) {
+    static const struct {
+        const char *body;
+        bool hit;
+    } rows[] = {
+        {"{\"prompt\":\"same\"}", false},
+        {" { \"prompt\" : \"s\\u0061me\" } ", true},
+        {"{\"max_tokens\":100,\"prompt\":\"same\",\"provider\":\"auto\"}", true},
+        {"{\"user\":\"me\",\"metadata\":{\"a\":1},\"stream_options\":{},\"prompt\":\"same\"}",
+         true},
+        {"{\"prompt\":\"Same\"}", false},
+        {"{\"prompt\":\"same\",\"max_tokens\":99}", false},
+        {"{\"prompt\":\"same\",\"temperature\":1}", false},
+        {"{\"prompt\":\"same\",\"temperature\":1.0}", false},
+        {"{\"prompt\":\"same\",\"provider\":\"small\"}", false},
+        {"{\"prompt\":\"same\",\"provider\":\"small\",\"model_id\":\"s\"}", false},
+        {"{\"prompt\":\"same\",\"extra\":{\"b\":1,\"a\":2}}", false},
+        {"{\"extra\":{\"a\":2,\"b\":1},\"prompt\":\"same\"}", true},
+        {"{\"prompt\":\"same\",\"extra\":{\"a\":1,\"b\":2}}", false},
+        {"{\"prompt\":\"same\",\"messages\":[]}", false},
+        {"{\"prompt\":\"same\",\"model\":\"auto\"}", false},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        generate(rows[i].body);
+        ck_assert_has("HTTP/1.1 200 ");
+        ck_assert_msg((strstr(answer, "x-optiroute-cache: hit") != NULL) == rows[i].hit, "%s: %s",
+                      rows[i].body, answer);
+    }
+}
+END_TEST
+
+START_TEST(cache_control_is_obeyed) {
+    static const struct {
+        const char *field, *cache;
+    } rows[] = {
+        {"Cache-Control: no-store\r\n", "bypass"},
+        {"", "miss"},
+        {"Cache-Control: foo, No-Cache\r\n", "bypass"},
+        {"", "hit"},
+        {"Cache-Control: max-age=3600\r\n", "hit"},
+        {"Cache-Control: max-age=x\r\n", "hit"},
+        {"Cache-Control: max-age=99999999999999999999\r\n", "hit"},
+        {"Cache-Control: no-store, no-cache\r\n", "bypass"},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char want[64];
+        snprintf(want, sizeof(want), "x-optiroute-cache: %s\r\n", rows[i].cache);
+        generate_with(rows[i].field, "{\"prompt\":\"p\"}");
+        ck_assert_has(want);
+    }
+}
+END_TEST
+
+START_TEST(a_stream_has_pieces_the_answer_and_done) {
+    for (int round = 0; round < 2; round++) { /* a miss, then a hit */
+        generate("{\"prompt\":\"tell\",\"stream\":true}");
+        ck_assert_has("Content-Type: text/event-stream\r\n");
+        ck_assert_has("Cache-Control: no-cache\r\n");
+        ck_assert_has("X-Accel-Buffering: no\r\n");
+        ck_assert_has(round == 0 ? "x-optiroute-cache: miss" : "x-optiroute-cache: hit");
+        ck_assert_has_not("x-optiroute-cost-usd");
+        ck_assert_has("data: {\"text\":\"");
+        ck_assert_has(round == 0 ? "\"cached\":false" : "\"cached\":true");
+        ck_assert_has(round == 0 ? ": optiroute cost_usd=0.000010000 saved_usd="
+                                 : ": optiroute cost_usd=0.000000000 saved_usd=0.000010000");
+        ck_assert_has("data: [DONE]\n\n");
+    }
+    generate("{\"prompt\":\"tell\"}");
+    ck_assert_has("x-optiroute-cache: hit");
+}
+END_TEST
+
+START_TEST(paths_methods_and_types) {
+    static const struct {
+        const char *request;
+        int status;
+        const char *part;
+    } rows[] = {
+        {"GET /health HTTP/1.1\r\nHost: h\r\n\r\n", 200, "{\"status\":\"ok\"}"},
+        {"GET /health/ready?x=1 HTTP/1.1\r\nHost: h\r\n\r\n", 200, "{\"status\":\"ok\"}"},
+        {"HEAD /health HTTP/1.1\r\nHost: h\r\n\r\n", 200, "Content-Length: 15\r\n"},
+        {"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n", 404, "127.0.0.1:9999/metrics"},
+        {"GET /nothing HTTP/1.1\r\nHost: h\r\n\r\n", 404, "\"code\":\"not_found\""},
+        {"GET /generate HTTP/1.1\r\nHost: h\r\n\r\n", 405, "Allow: POST, OPTIONS\r\n"},
+        {"PUT /health HTTP/1.1\r\nHost: h\r\n\r\n", 405, "Allow: GET, HEAD, OPTIONS\r\n"},
+        {"OPTIONS /generate HTTP/1.1\r\nHost: h\r\n\r\n", 204, "Allow: POST, OPTIONS\r\n"},
+        {"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", 204, "Allow: GET, HEAD, POST, OPTIONS\r\n"},
+        {"BREW /generate HTTP/1.1\r\nHost: h\r\n\r\n", 501, "not_implemented"},
+        {"POST /generate HTTP/1.1\r\nHost: h\r\nContent-Type: text/plain\r\nContent-Length: "
+         "2\r\n\r\n{}",
+         415, "unsupported_media_type"},
+        {"GET /health HTTP/1.1\r\nHost: h\r\nX-Request-Id: a.B_9-z\r\n\r\n", 200,
+         "x-request-id: a.B_9-z\r\n"},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char status[32];
+        snprintf(status, sizeof(status), "HTTP/1.1 %d ", rows[i].status);
+        say(rows[i].request);
+        ck_assert_msg(strncmp(answer, status, strlen(status)) == 0, "%s: %s", rows[i].request,
+                      answer);
+        ck_assert_has(rows[i].part);
+    }
+    say("GET /health HTTP/1.1\r\nHost: h\r\nX-Request-Id: not good\r\n\r\n");
+    ck_assert_has("x-request-id: ");
+    ck_assert_has_not("not good");
+}
+END_TEST
+
+START_TEST(draining_is_not_ready) {
+    board_set_word(region, BOARD_WORD_DRAINING, 1);
+    say("GET /health/ready HTTP/1.1\r\nHost: h\r\n\r\n");
+    ck_assert_has("HTTP/1.1 503 ");
+    ck_assert_has("retry-after: 1\r\n");
+    say("GET /health HTTP/1.1\r\nHost: h\r\n\r\n");
+    ck_assert_has("HTTP/1.1 200 ");
+}
+END_TEST
+
+START_TEST(bad_http_is_answered_in_the_same_shape) {
+    say("GET /health HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n");
+    ck_assert_has("HTTP/1.1 400 ");
+    ck_assert_has("\"type\":\"invalid_request_error\",\"param\":null,\"code\":\"invalid_http\"");
+    ck_assert_has("x-request-id: ");
+    ck_assert_uint_eq(metric_total(region, METRIC_HTTP_REQUESTS, METHOD_OTHER, ENDPOINT_OTHER,
+                                   metrics_status_index(400)),
+                      1);
+}
+END_TEST
+
+START_TEST(a_client_that_leaves_stops_its_upstream) {
+    const char *request = "POST /generate HTTP/1.1\r\nHost: h\r\nContent-Length: 17\r\n\r\n"
+                          "{\"prompt\":\"gone\"}";
+    ck_assert_int_eq(write(client, request, strlen(request)), (ssize_t)strlen(request));
+    event_base_loop(base, EVLOOP_NONBLOCK);
+    ck_assert_uint_eq(gateway_flows(gateway), 1);
+    shutdown(client, SHUT_RDWR);
+    for (int i = 0; i < 10 && gateway_flows(gateway) > 0; i++) {
+        event_base_loop(base, EVLOOP_NONBLOCK);
+    }
+    ck_assert_uint_eq(gateway_flows(gateway), 0);
+    ck_assert_ptr_null(fake.first);
+    ck_assert_uint_eq(metric_total(region, METRIC_CLIENT_ABORTS, 0, 0, 0), 1);
+    ck_assert_uint_eq(metric_total(region, METRIC_HTTP_REQUESTS, METHOD_POST, ENDPOINT_GENERATE,
+                                   metrics_status_index(499)),
+                      1);
+}
+END_TEST
+
+static Suite *make_suite(void) {
+    Suite *suite = suite_create("api");
+    TCase *tcase = tcase_create("all");
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, bodies_are_judged_by_the_table);
+    tcase_add_test(tcase, what_means_the_same_shares_an_entry_and_nothing_else_does);
+    tcase_add_test(tcase, cache_control_is_obeyed);
+    tcase_add_test(tcase, a_stream_has_pieces_the_answer_and_done);
+    tcase_add_test(tcase, paths_methods_and_types);
+    tcase_add_test(tcase, draining_is_not_ready);
+    tcase_add_test(tcase, bad_http_is_answered_in_the_same_shape);
+    tcase_add_test(tcase, a_client_that_leaves_stops_its_upstream);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
+
+UNIT_MAIN(make_suite)
