@@ -1,4 +1,14 @@
 # Layer http. Files in alphabetical order.
 noinst_LIBRARIES += libhttp.a
-libhttp_a_SOURCES =
-noinst_HEADERS +=
+libhttp_a_SOURCES = \
+	src/http/http_body.c \
+	src/http/http_chars.c \
+	src/http/http_parse.c \
+	src/http/http_rules.c
+noinst_HEADERS += \
+	include/http/http_body.h \
+	include/http/http_parse.h \
+	include/http/http_server.h \
+	include/http/transport.h \
+	src/http/http_chars.h \
+	src/http/http_rules.h
