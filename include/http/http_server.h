@@ -7,6 +7,10 @@
  * them like any request, after which the connection lingers (at most 2 s or 256 KiB) and closes.
  * Runs in workers and in the metrics worker. It knows no models and no money.
  *
+ * A client that closes, resets, or shuts its writing side before the answer counts as gone (a close
+ * and a half-close look the same from here); once the answer is complete, it may shut its side
+ * and still read.
+ *
  *   accepted -> [TLS] -> HEAD -> BODY -> HANDLING -> REPLYING -> (keep-alive) HEAD ...
  *                          \______\_______\___________\____ LINGER -> closed
  */
@@ -24,7 +28,8 @@ struct http_exchange; /* one request and its answer; lives inside its connection
 struct http_limits {
     int64_t max_body_bytes;     /* 413 before it is read */
     int64_t max_connections;    /* of this process; past it http_server_is_full */
-    int64_t header_timeout_ms;  /* head complete, from its first byte (or from accept); 408 */
+    int64_t header_timeout_ms;  /* head complete, from its first byte; 408. Also first byte, from
+                                   accept and TLS handshake included; closed without an answer */
     int64_t keepalive_ms;       /* idle between requests */
     int64_t body_idle_ms;       /* 10 s without a byte of the body; 408 */
     int64_t body_per_mib_ms;    /* 30 s per MiB begun, in total; 408 */
@@ -32,13 +37,18 @@ struct http_limits {
     size_t stream_buffer_bytes; /* 256 KiB: above it http_reply_is_full */
 };
 
+/* Of each exchange handed over by `request`, exactly one of `finished` and `aborted` is called, or
+ * neither after http_reply_break. `finished` comes from within http_reply and http_reply_end;
+ * `aborted` and `writable` come from the loop, never from within a call of this header (but for
+ * http_server_free). */
 struct http_callbacks {
     /* A whole request. head and body are valid during the call only. Must end in exactly one
      * answer, now or later. */
     void (*request)(void *context, struct http_exchange *exchange, const struct http_head *head,
                     struct bytes body);
-    /* HTTP refused the bytes (400, 408, 413, 414, 431, 501, 505): the handler must answer at once
-     * by http_reply; the connection closes after it. head may be NULL (not parsed). */
+    /* HTTP refused the bytes (400, 408, 413, 414, 417, 431, 501, 505) or has no memory for them
+     * (503): the handler must answer at once by http_reply; the connection closes after it (at
+     * once when it does not answer). head may be NULL (not parsed). No `aborted` follows. */
     void (*fault)(void *context, struct http_exchange *exchange, const struct http_head *head,
                   const struct http_fault *fault);
     /* The client left (or stalled) before the answer was complete; the exchange is void after this
@@ -46,7 +56,8 @@ struct http_callbacks {
     void (*aborted)(void *context, struct http_exchange *exchange);
     /* The answer's last byte was written or buffered; may be NULL. */
     void (*finished)(void *context, struct http_exchange *exchange);
-    /* A streamed answer fell below half of stream_buffer_bytes again after it was full. */
+    /* A streamed answer fell below half of stream_buffer_bytes again after it was full; may be
+     * NULL. */
     void (*writable)(void *context, struct http_exchange *exchange);
 };
 
@@ -66,7 +77,8 @@ struct http_server_stats {
 
 struct http_server *http_server_new(struct event_base *base, const struct http_limits *limits,
                                     const struct http_callbacks *callbacks, void *context);
-/* Closes every connection at once. */
+/* Closes every connection at once, after `aborted` for those with an unanswered request. Not from
+ * within a callback. */
 void http_server_free(struct http_server *server);
 /* Takes an accepted, non-blocking, close-on-exec descriptor; tls may be NULL. On failure the
  * descriptor is closed and -1 returned. */
@@ -79,7 +91,8 @@ void http_server_drain(struct http_server *server, int64_t grace_ms);
 /* Idle in the sense of draining: no connection is left. */
 bool http_server_is_empty(const struct http_server *server);
 
-/* Answers in full. May be called inside the request callback or later. */
+/* Answers in full. May be called inside the request callback or later; the reply's bytes are not
+ * needed after the call. The exchange is void after it. */
 void http_reply(struct http_exchange *exchange, const struct http_reply *reply);
 /* Streams: head at once (chunked for 1.1, until close for 1.0), each piece flushed, then end; or
  * break, which closes the connection without the last chunk. */

@@ -1,7 +1,10 @@
 /* transport: bytes in and out of one client connection, plain or TLS, behind four functions.
  *
  * Results are those of read(2) and write(2) with three cases made explicit. TLS (OpenSSL 3, TLS 1.2
- * and 1.3) is the same to its user, except that either call may wait for the other direction.
+ * and 1.3) is the same to its user, except that either call may wait for the other direction, and
+ * that it may hold bytes the descriptor no longer tells of (`pending`).
+ *
+ * Plain writes never raise SIGPIPE. OpenSSL's do: a process that uses TLS ignores that signal.
  */
 #ifndef OPTIROUTE_HTTP_TRANSPORT_H
 #define OPTIROUTE_HTTP_TRANSPORT_H
@@ -29,7 +32,9 @@ struct transport_ops {
 struct transport {
     const struct transport_ops *ops;
     int fd;
-    void *tls; /* SSL of a TLS connection, else NULL */
+    void *tls;    /* SSL of a TLS connection, else NULL */
+    bool pending; /* set by read: call it again, the descriptor may not become readable for what is
+                     there already */
 };
 
 struct tls_context; /* certificate and key of the listening side; one per process */
