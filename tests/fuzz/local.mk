@@ -19,6 +19,22 @@ FUZZ_SMOKE_TARGETS += fuzz-smoke-conf
 fuzz-smoke-conf:
 	$(FUZZ_SMOKE) conf "$(libconf_a_SOURCES) $(libbase_a_SOURCES)" "$(YAML_LIBS) $(BASE_LIBS)" $(FUZZ_COMPILE)
 
+check_PROGRAMS += tests/fuzz/fuzz_http_body
+tests_fuzz_fuzz_http_body_SOURCES = tests/fuzz/fuzz_http_body.c tests/fuzz/replay.c
+tests_fuzz_fuzz_http_body_LDADD = libhttp.a libbase.a $(BASE_LIBS)
+EXTRA_DIST += tests/fuzz/corpus/http_body
+FUZZ_SMOKE_TARGETS += fuzz-smoke-http_body
+fuzz-smoke-http_body:
+	$(FUZZ_SMOKE) http_body "$(libhttp_a_SOURCES) $(libbase_a_SOURCES)" "$(LIBEVENT_LIBS) $(BASE_LIBS)" $(FUZZ_COMPILE)
+
+check_PROGRAMS += tests/fuzz/fuzz_http_head
+tests_fuzz_fuzz_http_head_SOURCES = tests/fuzz/fuzz_http_head.c tests/fuzz/replay.c
+tests_fuzz_fuzz_http_head_LDADD = libhttp.a libbase.a $(BASE_LIBS)
+EXTRA_DIST += tests/fuzz/corpus/http_head
+FUZZ_SMOKE_TARGETS += fuzz-smoke-http_head
+fuzz-smoke-http_head:
+	$(FUZZ_SMOKE) http_head "$(libhttp_a_SOURCES) $(libbase_a_SOURCES)" "$(LIBEVENT_LIBS) $(BASE_LIBS)" $(FUZZ_COMPILE)
+
 check_PROGRAMS += tests/fuzz/fuzz_json
 tests_fuzz_fuzz_json_SOURCES = tests/fuzz/fuzz_json.c tests/fuzz/replay.c
 tests_fuzz_fuzz_json_LDADD = libbase.a $(BASE_LIBS)
