@@ -1,0 +1,39 @@
+/* listen: the sockets that clients connect to: bound by the master while it is privileged, or
+ * inherited from systemd, and shared by all workers of all generations.
+ *
+ * A host name may stand for several addresses; each gets its socket. Nothing is accepted here (see
+ * proc/accept.h).
+ */
+#ifndef OPTIROUTE_PROC_LISTEN_H
+#define OPTIROUTE_PROC_LISTEN_H
+
+#include <stddef.h>
+
+#include "conf/conf.h"
+
+#define LISTEN_MAX (4 * CONF_MAX_LISTEN)
+#define LISTEN_NAME_SIZE 64
+
+struct listener {
+    int fd;                      /* non-blocking, close-on-exec, listening */
+    char name[LISTEN_NAME_SIZE]; /* where it really is: "127.0.0.1:43121", "[::1]:8000" */
+};
+
+struct listeners {
+    unsigned count;
+    struct listener items[LISTEN_MAX];
+};
+
+/* Binds every address that `address` stands for and appends the sockets. -1 with one helpful line
+ * in error; what was appended before stays. */
+int listen_open(struct listeners *listeners, const struct conf_address *address, char *error,
+                size_t error_size);
+/* Socket activation (sd_listen_fds(3)): takes the descriptors that LISTEN_PID and LISTEN_FDS give
+ * to this process; one named "metrics" in LISTEN_FDNAMES goes to `metrics`, all others to
+ * `clients`. The variables are removed. Nothing given: 0 and both stay empty. -1 with a reason when
+ * something else than listening TCP sockets was given. Called before any fork. */
+int listen_inherit(struct listeners *clients, struct listeners *metrics, char *error,
+                   size_t error_size);
+void listen_close(struct listeners *listeners);
+
+#endif

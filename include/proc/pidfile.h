@@ -1,0 +1,23 @@
+/* pidfile: the file that says which process is the master, locked as long as it lives.
+ *
+ * The lock (a POSIX record lock, fcntl(2)) is what counts: it ends with the master however that
+ * dies, so a stale file is never mistaken for a running daemon. The file appears complete, by
+ * link(2) or rename(2).
+ */
+#ifndef OPTIROUTE_PROC_PIDFILE_H
+#define OPTIROUTE_PROC_PIDFILE_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+/* Creates (or takes over from a dead daemon) and locks the file, with this process's id in it.
+ * Descriptor to keep open, or -1 with one line in error. The process must not open that file again:
+ * closing any descriptor of it gives the lock up. */
+int pidfile_create(const char *path, char *error, size_t error_size);
+/* Removes the file if it is still the one behind fd, and closes fd. */
+void pidfile_remove(const char *path, int fd);
+/* The id of the daemon that holds the file, or -1 with one line in error. Not for the process that
+ * holds it. */
+pid_t pidfile_read(const char *path, char *error, size_t error_size);
+
+#endif

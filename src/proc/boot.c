@@ -1,0 +1,328 @@
+/* boot: everything of the master before its first fork, in the order that gives the best message
+ * for what may be wrong, and its undoing. See master_private.h.
+ *
+ * The surprise: what must be seen by the process that was started (its environment, its process id)
+ * is read before the daemon goes to the background, all else after.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "master_private.h"
+#include "proc/check.h"
+
+#define STATUS_CONFIGURATION 1
+#define STATUS_FATAL 2
+#define DAEMON_UMASK 027
+/* Descriptors of a worker that are no connections. */
+#define SPARE_DESCRIPTORS 64
+
+static void fail(struct master *master, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Says it to whoever started us, and to the log when that is somewhere else. */
+static void fail(struct master *master, const char *format, ...) {
+    char line[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof(line), format, args);
+    va_end(args);
+    console_say(&master->console, "optirouted: %s", line);
+    if (log_descriptor() != STDERR_FILENO) {
+        log_error("%s", line);
+    }
+}
+
+const char *boot_log_destination(const struct master *master, const struct conf *conf) {
+    /* In the background there is no stderr. */
+    bool is_stderr = strcmp(conf->error_log, "stderr") == 0;
+    return is_stderr && !master->options->foreground ? "syslog" : conf->error_log;
+}
+
+int boot_own_logs(const struct master *master, const struct conf *conf, const char **path) {
+    *path = conf->error_log;
+    if (system_own_log(conf->error_log, &master->identity) == -1) {
+        return -1;
+    }
+    *path = conf->access_log;
+    return system_own_log(conf->access_log, &master->identity);
+}
+
+/* Relative paths mean something else once we live in /. */
+static int settle_paths(struct master *master) {
+    const struct options *options = master->options;
+    master->pid_path = options->pid_file != NULL ? options->pid_file : master->boot_conf->pid_file;
+    if (options->config != NULL) {
+        master->conf_path = strdup(options->config);
+        if (!options->foreground && options->config[0] != '/') {
+            char *directory = getcwd(NULL, 0);
+            char *absolute = NULL;
+            if (directory == NULL || asprintf(&absolute, "%s/%s", directory, options->config) < 0) {
+                absolute = NULL;
+            }
+            free(directory);
+            free(master->conf_path);
+            master->conf_path = absolute;
+        }
+        if (master->conf_path == NULL) {
+            fail(master, "%s: %s", options->config, strerror(errno));
+            return STATUS_FATAL;
+        }
+    }
+    if (options->foreground) {
+        return 0;
+    }
+    struct conf_errors errors;
+    conf_errors_init(&errors);
+    check_paths_absolute(master->boot_conf, &errors);
+    if (errors.count > 0) {
+        fail(master, "%.*s", (int)errors.lines.size - 1, errors.lines.data);
+    }
+    unsigned count = errors.count;
+    conf_errors_fini(&errors);
+    if (options->pid_file != NULL && options->pid_file[0] != '/') {
+        fail(master, "-p %s: a daemon in the background needs an absolute path", options->pid_file);
+        count++;
+    }
+    return count > 0 ? STATUS_CONFIGURATION : 0;
+}
+
+/* What belongs to the process that was started. */
+static int take_environment(struct master *master) {
+    char error[256];
+    notify_open(&master->notify);
+    if (listen_inherit(&master->clients, &master->metrics, error, sizeof(error)) == -1) {
+        fail(master, "%s", error);
+        return STATUS_FATAL;
+    }
+    if (identity_find(&master->identity, master->boot_conf->user, error, sizeof(error)) == -1) {
+        fail(master, "%s", error);
+        return STATUS_CONFIGURATION;
+    }
+    return 0;
+}
+
+static void block_signals(void) {
+    sigset_t mask;
+    master_signals(&mask);
+    (void)sigprocmask(SIG_BLOCK, &mask, NULL);
+    (void)signal(SIGCHLD, SIG_DFL); /* inherited as ignored it would reap by itself */
+    (void)signal(SIGPIPE, SIG_IGN);
+}
+
+static int settle_process(struct master *master) {
+    if (!master->options->foreground && console_detach(&master->console) == -1) {
+        fail(master, "cannot go to the background: %s", strerror(errno));
+        return STATUS_FATAL;
+    }
+    master->pid = getpid();
+    block_signals();
+    (void)umask(DAEMON_UMASK);
+    log_set_identity("master");
+    system_set_title("optirouted");
+    const struct conf *conf = master->boot_conf;
+    const char *path;
+    if (boot_own_logs(master, conf, &path) == -1) {
+        fail(master, "cannot open log %s: %s", path, strerror(errno));
+        return STATUS_FATAL;
+    }
+    if (log_open(boot_log_destination(master, conf), LOG_LEVEL_INFO) == -1) {
+        fail(master, "cannot open error_log %s: %s", conf->error_log, strerror(errno));
+        return STATUS_FATAL;
+    }
+    uint64_t limit = system_raise_file_limit();
+    uint64_t share = (uint64_t)conf->limits.max_connections / conf->workers + SPARE_DESCRIPTORS;
+    if (limit < share) {
+        log_warn("a worker may have %llu open files, max_connections asks for %llu: raise nofile",
+                 (unsigned long long)limit, (unsigned long long)share);
+    }
+    return 0;
+}
+
+static int open_pid_file(struct master *master) {
+    char error[512];
+    if (master->pid_path[0] != '\0') {
+        master->pid_fd = pidfile_create(master->pid_path, error, sizeof(error));
+        if (master->pid_fd == -1) {
+            fail(master, "%s", error);
+            return STATUS_FATAL;
+        }
+    }
+    return 0;
+}
+
+static int open_sockets(struct master *master) {
+    const struct conf *conf = master->boot_conf;
+    char error[512];
+    bool is_inherited = master->clients.count > 0;
+    for (unsigned i = 0; i < conf->listen_count && !is_inherited; i++) {
+        if (listen_open(&master->clients, &conf->listen[i], error, sizeof(error)) == -1) {
+            fail(master, "%s", error);
+            return STATUS_FATAL;
+        }
+    }
+    if (conf->metrics_listen.text[0] != '\0' && master->metrics.count == 0 &&
+        listen_open(&master->metrics, &conf->metrics_listen, error, sizeof(error)) == -1) {
+        fail(master, "metrics_listen: %s", error);
+        return STATUS_FATAL;
+    }
+    for (unsigned i = 0; i < master->clients.count; i++) {
+        log_info("listening on %s", master->clients.items[i].name);
+    }
+    for (unsigned i = 0; i < master->metrics.count; i++) {
+        log_info("metrics on %s", master->metrics.items[i].name);
+    }
+    return 0;
+}
+
+static int make_region(struct master *master) {
+    const struct conf *conf = master->boot_conf;
+    char error[512];
+    struct region_params params = {
+        .store_bytes = conf->cache.size,
+        .path = conf->cache.file,
+        .counter_cells = metrics_cells(),
+        .counter_layout = metrics_layout_hash(),
+    };
+    master->region = region_create(&params, error, sizeof(error));
+    if (master->region == NULL) {
+        fail(master, "%s", error);
+        return STATUS_FATAL;
+    }
+    master->counters.row = counters_row(master->region, REGION_MASTER_ROW);
+    board_set_word(master->region, BOARD_WORD_DRAINING, 0);
+    board_set_word(master->region, BOARD_WORD_GENERATION, 1);
+    board_set_word(master->region, BOARD_WORD_RELOAD_SUCCESSFUL, 1);
+    board_set_word(master->region, BOARD_WORD_START_TIME_MS, clock_wall_ns() / NS_PER_MS);
+    board_set_word(master->region, BOARD_WORD_WORKERS, conf->workers);
+    return 0;
+}
+
+/* Two pipes: one whose end tells the children that we ended, one whose bytes wake us. The kernel
+ * turns these into a signal with our own rights, so a child of another user may ring. */
+static int make_pipes(struct master *master) {
+    int life[2], bell[2];
+    if (pipe2(life, O_CLOEXEC | O_NONBLOCK) == -1) {
+        fail(master, "no pipe: %s", strerror(errno));
+        return STATUS_FATAL;
+    }
+    master->life_read = life[0];
+    master->life_write = life[1];
+    if (pipe2(bell, O_CLOEXEC | O_NONBLOCK) == -1) {
+        fail(master, "no pipe: %s", strerror(errno));
+        return STATUS_FATAL;
+    }
+    master->bell_read = bell[0];
+    master->bell_write = bell[1];
+    if (fcntl(bell[0], F_SETOWN, getpid()) == -1 || fcntl(bell[0], F_SETSIG, BELL_SIGNAL) == -1 ||
+        fcntl(bell[0], F_SETFL, O_NONBLOCK | O_ASYNC) == -1) {
+        fail(master, "no signal from a pipe: %s", strerror(errno));
+        return STATUS_FATAL;
+    }
+    return 0;
+}
+
+static int make_first_generation(struct master *master) {
+    struct labels labels;
+    char error[512];
+    if (labels_bind(&labels, master->boot_conf, master->region, error, sizeof(error)) == -1) {
+        fail(master, "%s: %s", master->boot_conf->source, error);
+        return STATUS_CONFIGURATION;
+    }
+    master->current = generation_new(master, master->boot_conf, &labels);
+    if (master->current == NULL) {
+        fail(master, "no memory");
+        return STATUS_FATAL;
+    }
+    return 0;
+}
+
+int boot_master(struct master *master) {
+    static int (*const steps[])(struct master * master) = {
+        settle_paths, take_environment, settle_process, open_pid_file,
+        open_sockets, make_region,      make_pipes,     make_first_generation,
+    };
+    console_open(&master->console);
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        int status = steps[i](master);
+        if (status != 0) {
+            return status;
+        }
+    }
+    return 0;
+}
+
+static void announce_simulated(struct master *master) {
+    const struct conf *conf = master->boot_conf;
+    for (unsigned i = 0; i < conf->provider_count; i++) {
+        const struct conf_provider *provider = &conf->providers[i];
+        if (provider->simulated && provider->type != CONF_SIMULATED) {
+            console_say(&master->console, "  %s is simulated: it has no key (set %s)",
+                        provider->name,
+                        provider->api_key_env[0] != '\0' ? provider->api_key_env : "api_key_file");
+        }
+    }
+}
+
+void boot_announce(struct master *master) {
+    const struct conf *conf = master->boot_conf;
+    bool is_tls = conf->tls.certificate[0] != '\0';
+    const char *scheme = is_tls ? "https" : "http";
+    const char *first = master->clients.items[0].name;
+    log_info("optirouted " PACKAGE_VERSION " is ready: %u workers, configuration %s", conf->workers,
+             conf->source);
+    console_say(&master->console,
+                "optirouted " PACKAGE_VERSION
+                " serves on %s://%s%s with %u workers; metrics: %s%s%s; configuration: %s",
+                scheme, first, master->clients.count > 1 ? " and others" : "", conf->workers,
+                master->metrics.count > 0 ? "http://" : "off",
+                master->metrics.count > 0 ? master->metrics.items[0].name : "",
+                master->metrics.count > 0 ? "/metrics" : "", conf->source);
+    announce_simulated(master);
+    console_say(&master->console,
+                "  try: curl %s%s://%s/generate -H 'Content-Type: application/json' "
+                "-d '{\"prompt\": \"Hello\"}'",
+                is_tls ? "-k " : "", scheme, first);
+}
+
+static void close_one(int *fd) {
+    if (*fd != -1) {
+        close(*fd);
+        *fd = -1;
+    }
+}
+
+void boot_undo(struct master *master) {
+    while (master->generations != NULL) {
+        struct generation *generation = master->generations;
+        master->generations = generation->older;
+        if (generation->conf != master->boot_conf) {
+            conf_free(generation->conf);
+        }
+        free(generation);
+    }
+    close_one(&master->life_read);
+    close_one(&master->life_write);
+    close_one(&master->bell_read);
+    close_one(&master->bell_write);
+    if (master->region != NULL) {
+        region_destroy(master->region);
+    }
+    listen_close(&master->clients);
+    listen_close(&master->metrics);
+    if (master->pid_fd != -1) {
+        pidfile_remove(master->pid_path, master->pid_fd);
+    }
+    notify_close(&master->notify);
+    free(master->conf_path);
+    conf_free(master->boot_conf);
+}

@@ -1,0 +1,44 @@
+# Layer proc: the daemon. Files in alphabetical order. What unit tests look at is in libproc.a; the
+# rest needs every layer.
+noinst_LIBRARIES += libproc.a
+libproc_a_SOURCES = \
+	src/proc/accept.c \
+	src/proc/boot.c \
+	src/proc/check.c \
+	src/proc/child.c \
+	src/proc/console.c \
+	src/proc/control.c \
+	src/proc/generation.c \
+	src/proc/listen.c \
+	src/proc/loop_timers.c \
+	src/proc/master.c \
+	src/proc/master_private.h \
+	src/proc/metrics_worker.c \
+	src/proc/notify.c \
+	src/proc/options.c \
+	src/proc/pidfile.c \
+	src/proc/reap.c \
+	src/proc/reload.c \
+	src/proc/spawn.c \
+	src/proc/system.c \
+	src/proc/worker.c
+sbin_PROGRAMS += src/optirouted
+src_optirouted_SOURCES = src/proc/main.c
+PROC_LIBS = libproc.a libapi.a libgateway.a libupstream.a libhttp.a libwatch.a libconf.a libshm.a \
+	libbase.a $(LIBEVENT_LIBS) $(OPENSSL_LIBS) $(YAML_LIBS) $(BASE_LIBS)
+src_optirouted_LDADD = $(PROC_LIBS)
+noinst_HEADERS += \
+	include/proc/accept.h \
+	include/proc/check.h \
+	include/proc/child.h \
+	include/proc/console.h \
+	include/proc/control.h \
+	include/proc/listen.h \
+	include/proc/loop_timers.h \
+	include/proc/master.h \
+	include/proc/notify.h \
+	include/proc/options.h \
+	include/proc/pidfile.h \
+	include/proc/spawn.h \
+	include/proc/system.h \
+	include/proc/worker.h

@@ -1,0 +1,115 @@
+/* reap: who died, what is said of them, who follows. See master_private.h. Runs in the master. */
+#include "config.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "base/log.h"
+#include "master_private.h"
+
+static struct seat *find_seat(struct master *master, pid_t pid, struct generation **generation) {
+    for (*generation = master->generations; *generation != NULL;
+         *generation = (*generation)->older) {
+        for (unsigned i = 0; i < (*generation)->seat_count; i++) {
+            if ((*generation)->seats[i].pid == pid) {
+                return &(*generation)->seats[i];
+            }
+        }
+    }
+    return NULL;
+}
+
+static void describe_end(int status, char *out, size_t out_size) {
+    if (WIFSIGNALED(status)) {
+        const char *name = sigabbrev_np(WTERMSIG(status));
+        snprintf(out, out_size, "signal %d (SIG%s)%s", WTERMSIG(status), name != NULL ? name : "?",
+                 WCOREDUMP(status) ? ", core dumped" : "");
+    } else {
+        snprintf(out, out_size, "exit code %d", WEXITSTATUS(status));
+    }
+}
+
+/* What follows in the seat; says it in a few words. */
+static void settle(struct seat *seat, const struct generation *generation, int status,
+                   int64_t now_ns, char *next, size_t next_size) {
+    struct spawn_death death = {
+        .was_ready = seat->ready_ns != 0,
+        .own_fault =
+            !WIFSIGNALED(status) || (WTERMSIG(status) != SIGKILL && WTERMSIG(status) != SIGTERM),
+        .lived_ns = now_ns - seat->started_ns,
+        .ready_for_ns = now_ns - seat->ready_ns,
+    };
+    seat->pid = 0;
+    seat->slot = -1;
+    if (seat->state == SEAT_DRAINING || generation->state == GENERATION_DRAINING) {
+        seat->state = SEAT_EMPTY;
+        snprintf(next, next_size, "drained");
+        return;
+    }
+    if (WIFEXITED(status) && WEXITSTATUS(status) == SPAWN_EXIT_CONFIGURATION) {
+        seat->state = SEAT_FAULTY;
+        snprintf(next, next_size, "not started again: the configuration does not work");
+        return;
+    }
+    int64_t wait_ns = spawn_backoff(&seat->backoff_ns, &death);
+    seat->state = SEAT_DUE;
+    seat->due_ns = now_ns + wait_ns;
+    if (wait_ns == 0) {
+        snprintf(next, next_size, "starting another");
+    } else {
+        snprintf(next, next_size, "starting another in %.1f s", (double)wait_ns / NS_PER_S);
+    }
+}
+
+static void count_restart(const struct master *master, const struct seat *seat, int status) {
+    enum metric_restart_reason reason = seat->ready_ns == 0   ? RESTART_BOOT
+                                        : WIFSIGNALED(status) ? RESTART_SIGNAL
+                                                              : RESTART_EXIT;
+    metric_add(&master->counters, METRIC_WORKER_RESTARTS, 1, (unsigned)reason, 0, 0);
+}
+
+/* The obituary: one line. */
+static void bury(struct master *master, struct generation *generation, struct seat *seat,
+                 int status, int64_t now_ns) {
+    char name[32], end[64], next[80], words[BOARD_LAST_WORDS_SIZE];
+    int slot = seat->slot;
+    pid_t pid = seat->pid;
+    spawn_name(seat, name, sizeof(name));
+    describe_end(status, end, sizeof(end));
+    board_last_words(master->region, slot, words, sizeof(words));
+    bool was_ready = board_state(master->region, slot) != BOARD_STARTING;
+    board_release(master->region, slot);
+    double uptime_s = (double)(now_ns - seat->started_ns) / NS_PER_S;
+    bool was_told = seat->state == SEAT_DRAINING;
+    if (seat->ready_ns == 0 && was_ready) {
+        seat->ready_ns = now_ns; /* it died before the master looked */
+    }
+    settle(seat, generation, status, now_ns, next, sizeof(next));
+    if (seat->state == SEAT_DUE) {
+        count_restart(master, seat, status);
+    }
+    bool is_well = was_told && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    log_write(is_well ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR,
+              "%s (slot %d, pid %d, generation %u, up %.3f s) ended: %s%s%s; %s", name, slot,
+              (int)pid, generation->number, uptime_s, end, words[0] != '\0' ? "; last words: " : "",
+              words, next);
+}
+
+void reap_children(struct master *master, int64_t now_ns) {
+    int status;
+    pid_t pid;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0 || (pid == -1 && errno == EINTR)) {
+        struct generation *generation;
+        struct seat *seat = pid > 0 ? find_seat(master, pid, &generation) : NULL;
+        if (seat != NULL) {
+            bury(master, generation, seat, status, now_ns);
+        }
+    }
+    if (master->current != NULL && master->candidate == NULL &&
+        generation_is_unwanted(master->current)) {
+        master->unwanted = true;
+    }
+}

@@ -1,0 +1,172 @@
+/* worker: see proc/worker.h. Builds the house of one worker: loop, timers, store, gateway, api,
+ * server; and takes it down again.
+ *
+ * The surprise: certificate and key are read while still privileged, everything else after.
+ */
+#include "config.h"
+
+#include "proc/worker.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "api/api.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "gateway/gateway.h"
+#include "proc/loop_timers.h"
+#include "proc/spawn.h"
+
+#define BODY_IDLE_MS 10000
+#define BODY_PER_MIB_MS 30000
+#define SEND_STALL_MS 30000
+#define STREAM_BUFFER_BYTES ((size_t)256 * 1024)
+
+struct worker {
+    struct child child; /* first: hooks get the child and know its worker */
+    struct tls_context *tls;
+    struct access_log *access_log;
+    struct store *store;
+    struct loop_timers timers;
+    struct gateway *gateway;
+    struct api *api;
+};
+
+static void on_tick(struct child *child) {
+    struct worker *worker = (struct worker *)child;
+    gateway_tick(worker->gateway);
+    access_log_flush(worker->access_log);
+    child_count_dropped(child, log_dropped() + access_log_dropped(worker->access_log));
+}
+
+static void on_reopen(struct child *child) {
+    struct worker *worker = (struct worker *)child;
+    if (access_log_reopen(worker->access_log) == -1) {
+        log_error("cannot reopen the access log %s: %s", child->env->conf->access_log,
+                  strerror(errno));
+    }
+}
+
+static void on_give_up(struct child *child) {
+    gateway_abort_all(((struct worker *)child)->gateway);
+}
+
+static bool is_busy(struct child *child) {
+    return gateway_flows(((struct worker *)child)->gateway) > 0;
+}
+
+static const struct child_hooks hooks = {
+    .tick = on_tick, .reopen = on_reopen, .give_up = on_give_up, .is_busy = is_busy};
+
+static struct http_limits limits_of(const struct conf *conf) {
+    /* The daemon's connections, split among its workers, rounded up. */
+    int64_t share = (conf->limits.max_connections + conf->workers - 1) / conf->workers;
+    return (struct http_limits){
+        .max_body_bytes = conf->limits.max_body,
+        .max_connections = share,
+        .header_timeout_ms = conf->limits.header_timeout_ms,
+        .keepalive_ms = conf->limits.keepalive_ms,
+        .body_idle_ms = BODY_IDLE_MS,
+        .body_per_mib_ms = BODY_PER_MIB_MS,
+        .send_stall_ms = SEND_STALL_MS,
+        .stream_buffer_bytes = STREAM_BUFFER_BYTES,
+    };
+}
+
+/* 0, or the exit status; logged. */
+static int read_tls(struct worker *worker, const struct conf *conf) {
+    if (conf->tls.certificate[0] == '\0') {
+        return 0;
+    }
+    char error[1024];
+    worker->tls = tls_context_new(conf->tls.certificate, conf->tls.key, error, sizeof(error));
+    if (worker->tls == NULL) {
+        log_error("tls: %s", error);
+        return SPAWN_EXIT_CONFIGURATION;
+    }
+    return 0;
+}
+
+static int build_gateway(struct worker *worker, const struct child_env *env) {
+    worker->store = store_open(env->region);
+    loop_timers_init(&worker->timers, worker->child.base);
+    struct gateway_env gateway_env = {
+        .conf = env->conf,
+        .labels = env->labels,
+        .region = env->region,
+        .store = worker->store,
+        .metrics = worker->child.metrics,
+        .access_log = worker->access_log,
+        .timers = loop_timers_interface(&worker->timers),
+    };
+    worker->gateway = worker->store != NULL ? gateway_new(&gateway_env) : NULL;
+    worker->api = worker->gateway != NULL ? api_new(worker->gateway) : NULL;
+    if (worker->api == NULL) {
+        log_error("no memory");
+        return -1;
+    }
+    return 0;
+}
+
+/* 0 when ready, else the exit status; logged. */
+static int build(struct worker *worker, const struct child_env *env) {
+    const struct conf *conf = env->conf;
+    child_start(env);
+    int status = read_tls(worker, conf);
+    if (status != 0) {
+        return status;
+    }
+    if (child_confine(env) == -1) {
+        return 1;
+    }
+    worker->access_log = access_log_open(conf->access_log);
+    if (worker->access_log == NULL) {
+        log_error("access log %s: %s", conf->access_log, strerror(errno));
+        return SPAWN_EXIT_CONFIGURATION;
+    }
+    if (child_open(&worker->child, env, &hooks) == -1 || build_gateway(worker, env) == -1) {
+        return 1;
+    }
+    struct http_limits limits = limits_of(conf);
+    struct http_server *server =
+        http_server_new(worker->child.base, &limits, &api_callbacks, worker->api);
+    if (server == NULL) {
+        log_error("no memory");
+        return 1;
+    }
+    return child_serve(&worker->child, server, worker->tls) == -1 ? 1 : 0;
+}
+
+/* In the reverse order of build. Requests under way end with their connections. */
+static void take_down(struct worker *worker) {
+    child_hang_up(&worker->child);
+    if (worker->gateway != NULL) {
+        gateway_abort_all(worker->gateway);
+    }
+    if (worker->api != NULL) {
+        api_free(worker->api);
+    }
+    if (worker->gateway != NULL) {
+        gateway_free(worker->gateway);
+    }
+    loop_timers_fini(&worker->timers);
+    if (worker->store != NULL) {
+        store_close(worker->store);
+    }
+    access_log_close(worker->access_log);
+    if (worker->tls != NULL) {
+        tls_context_free(worker->tls);
+    }
+}
+
+int worker_main(const struct child_env *env) {
+    struct worker worker = {.child = {.signal_fd = -1}};
+    int status = build(&worker, env);
+    if (status == 0) {
+        child_run(&worker.child);
+        on_tick(&worker.child); /* what the last second added */
+    }
+    take_down(&worker);
+    int end = child_close(&worker.child);
+    return status != 0 ? status : end;
+}
