@@ -1,5 +1,9 @@
 /* http_server: connections over socket pairs, step by step; nothing sleeps. */
+#include "config.h"
+
 #include "http_harness.h"
+
+#include <netinet/in.h>
 
 #define OK(length, body) ANSWER("200 OK", length, "", body)
 #define CLOSED(status, length, body) ANSWER(status, length, "Connection: close\r\n", body)
@@ -265,6 +269,41 @@ START_TEST(test_client_leaves) {
         ck_assert(http_server_is_empty(harness.server));
     }
     ck_assert_uint_eq(harness.finished, 0);
+}
+END_TEST
+
+/* A connected pair over TCP, which can be reset; returns the client's end. */
+static int connect_tcp(void) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(address);
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, size), 0);
+    ck_assert_int_eq(listen(listener, 1), 0);
+    ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&address, &size), 0);
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, size), 0);
+    int accepted = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    ck_assert_int_eq(http_server_add(harness.server, accepted, NULL), 0);
+    close(listener);
+    return fd;
+}
+
+/* libevent tells a reset as readable and not as closed, also when unread input is in front of it:
+ * it must be noticed, and must not report itself for ever. */
+START_TEST(test_client_resets) {
+    static const char *const more[] = {"", GET("/now")};
+    static const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+    int fd = connect_tcp();
+    harness_say_str(fd, GET("/later"));
+    harness_step();
+    harness_say_str(fd, more[_i]);
+    harness_step();
+    ck_assert_int_eq(http_server_stats(harness.server)->in_flight, 1);
+    ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)), 0);
+    close(fd);
+    harness_step();
+    ck_assert_uint_eq(harness.aborted, 1);
+    ck_assert(http_server_is_empty(harness.server));
 }
 END_TEST
 
@@ -693,6 +732,7 @@ static void add_tests(TCase *tcase) {
     tcase_add_test(tcase, test_expect_continue);
     tcase_add_test(tcase, test_later);
     tcase_add_test(tcase, test_client_leaves);
+    tcase_add_loop_test(tcase, test_client_resets, 0, 2);
     tcase_add_test(tcase, test_half_close);
     tcase_add_test(tcase, test_slow_reader);
     tcase_add_test(tcase, test_send_stall);
