@@ -2,6 +2,7 @@
 # Checks that every layer includes only the layers it may (the table in HACKING.md), that
 # each library is seen by the one layer that owns it, and that shared bytes stay in shm.
 # Runs in make check; prints one line per offence.
+# shellcheck disable=SC2013 # file and layer names are words
 set -eu
 cd "${srcdir:-$(dirname "$0")/..}"
 
@@ -41,7 +42,7 @@ done
 only_in() {
     pattern=$1
     shift
-    for file in $(grep -lE "^#include <$pattern" -r src include | sort); do
+    for file in $(grep -lE --include='*.[ch]' "^#include <$pattern" -r src include | sort); do
         case " $* " in
             *" $file "* | *" $(dirname "$file" | sed 's/^include/src/') "*) ;;
             *) offence "$file: <$pattern> belongs to: $*" ;;
@@ -58,7 +59,7 @@ only_in 'xxhash\.h>' src/base
 only_in 'sys/mman\.h>' src/shm
 
 # locks belong to the shared region; once-only initialisation may stand anywhere
-for file in $(grep -lE 'pthread_(mutex|rwlock|cond|spin)_' -r src include | sort); do
+for file in $(grep -lE --include='*.[ch]' 'pthread_(mutex|rwlock|cond|spin)_' -r src include | sort); do
     case $file in
         src/shm/* | include/shm/*) ;;
         *) offence "$file: locks belong to src/shm" ;;

@@ -63,10 +63,28 @@ void buf_clear(struct buf *buf);
 /* Room for `size` more bytes; returns where they go, NULL (and failed) when there is none.
  * The caller then adds what it wrote to buf->size. */
 char *buf_reserve(struct buf *buf, size_t size);
-void buf_append(struct buf *buf, const void *data, size_t size);
-void buf_append_bytes(struct buf *buf, struct bytes bytes);
-void buf_append_str(struct buf *buf, const char *text);
-void buf_append_char(struct buf *buf, char c);
+/* The appends are inline: answers are composed of some fifty short pieces, and a literal's length
+ * is then known to the compiler. */
+static inline void buf_append(struct buf *buf, const void *data, size_t size) {
+    if (size == 0) {
+        return;
+    }
+    bool fits = !buf->failed && size <= buf->capacity - buf->size;
+    char *at = fits ? buf->data + buf->size : buf_reserve(buf, size);
+    if (at != NULL) {
+        memcpy(at, data, size);
+        buf->size += size;
+    }
+}
+static inline void buf_append_bytes(struct buf *buf, struct bytes bytes) {
+    buf_append(buf, bytes.data, bytes.size);
+}
+static inline void buf_append_str(struct buf *buf, const char *text) {
+    buf_append(buf, text, strlen(text));
+}
+static inline void buf_append_char(struct buf *buf, char c) {
+    buf_append(buf, &c, 1);
+}
 void buf_append_u64(struct buf *buf, uint64_t value);
 void buf_append_i64(struct buf *buf, int64_t value);
 /* value / 10^9 with exactly nine decimals: 1500 -> 0.000001500, -1 -> -0.000000001. */

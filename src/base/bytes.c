@@ -136,29 +136,6 @@ char *buf_reserve(struct buf *buf, size_t size) {
     return buf->data + buf->size;
 }
 
-void buf_append(struct buf *buf, const void *data, size_t size) {
-    if (size == 0) {
-        return;
-    }
-    char *at = buf_reserve(buf, size);
-    if (at != NULL) {
-        memcpy(at, data, size);
-        buf->size += size;
-    }
-}
-
-void buf_append_bytes(struct buf *buf, struct bytes bytes) {
-    buf_append(buf, bytes.data, bytes.size);
-}
-
-void buf_append_str(struct buf *buf, const char *text) {
-    buf_append(buf, text, strlen(text));
-}
-
-void buf_append_char(struct buf *buf, char c) {
-    buf_append(buf, &c, 1);
-}
-
 /* The digits of value, written backwards so that they end at `end`; returns where they start.
  * printf would cost several times as much, and these are on the path of every response. */
 static char *put_digits(char *end, uint64_t value) {

@@ -13,15 +13,20 @@ static void add_number(struct sha256 *sha, const void *number, size_t size) {
 
 void cache_key_make(struct sha256 *sha, const struct cache_key_scope *scope, struct bytes canonical,
                     uint8_t key[SHA256_SIZE]) {
+    const struct bytes fields[] = {
+        BYTES_LITERAL(KEY_VERSION),
+        bytes_from_str(scope->kind),
+        scope->tenant,
+        bytes_make((const char *)scope->plan, SHA256_SIZE),
+        scope->anthropic_version,
+        scope->anthropic_beta,
+        scope->openai_beta,
+        canonical,
+    };
     sha256_begin(sha);
-    add_str(sha, KEY_VERSION);
-    add_str(sha, scope->kind);
-    sha256_add_field(sha, scope->tenant);
-    sha256_add_field(sha, bytes_make((const char *)scope->plan, SHA256_SIZE));
-    sha256_add_field(sha, scope->anthropic_version);
-    sha256_add_field(sha, scope->anthropic_beta);
-    sha256_add_field(sha, scope->openai_beta);
-    sha256_add_field(sha, canonical);
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        sha256_add_field(sha, fields[i]);
+    }
     sha256_end(sha, key);
 }
 
