@@ -115,7 +115,9 @@ static void block_signals(void) {
     sigset_t mask;
     master_signals(&mask);
     (void)sigprocmask(SIG_BLOCK, &mask, NULL);
-    (void)signal(SIGCHLD, SIG_DFL); /* inherited as ignored it would reap by itself */
+    /* Inherited as ignored it would reap by itself; a child that is only stopped is no news. */
+    const struct sigaction deaths_only = {.sa_handler = SIG_DFL, .sa_flags = SA_NOCLDSTOP};
+    (void)sigaction(SIGCHLD, &deaths_only, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
 }
 

@@ -1,5 +1,5 @@
-# Layer proc: the daemon. Files in alphabetical order. What unit tests look at is in libproc.a; the
-# rest needs every layer.
+# Layer proc: the daemon. Files in alphabetical order. All but main is a library for the unit tests,
+# which link PROC_LIBS: every layer, for proc may include all.
 noinst_LIBRARIES += libproc.a
 libproc_a_SOURCES = \
 	src/proc/accept.c \

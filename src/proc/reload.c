@@ -158,17 +158,28 @@ void reload_give_up(struct master *master, const char *why, int64_t now_ns) {
     refuse(master);
 }
 
+static bool somebody_drains(const struct master *master) {
+    for (const struct generation *generation = master->generations; generation != NULL;
+         generation = generation->older) {
+        if (generation->state == GENERATION_DRAINING) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void reload_turn(struct master *master, int64_t now_ns) {
     struct generation *candidate = master->candidate;
     if (candidate == NULL) {
         return;
     }
-    bool is_faulty = false;
+    bool is_faulty = false, is_slotless = false;
     for (unsigned i = 0; i < candidate->seat_count; i++) {
         is_faulty = is_faulty || candidate->seats[i].state == SEAT_FAULTY;
-        if (candidate->seats[i].slotless) {
-            candidate->deadline_ns = now_ns + READY_TIMEOUT_NS; /* it waits for older ones to end */
-        }
+        is_slotless = is_slotless || candidate->seats[i].slotless;
+    }
+    if (is_slotless && somebody_drains(master)) {
+        candidate->deadline_ns = now_ns + READY_TIMEOUT_NS; /* slots will come back */
     }
     if (is_faulty) {
         reload_give_up(master, "a worker cannot work with this configuration", now_ns);
