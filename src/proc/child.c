@@ -35,6 +35,14 @@ static void say_last_words(const char *last_words) {
     board_set_last_words(panic_env->region, panic_env->slot, last_words);
 }
 
+/* libevent would write to stderr, which is /dev/null in the background. */
+static void log_of_libevent(int severity, const char *message) {
+    if (severity == EVENT_LOG_WARN || severity == EVENT_LOG_ERR) {
+        log_write(severity == EVENT_LOG_ERR ? LOG_LEVEL_ERROR : LOG_LEVEL_WARN, "libevent: %s",
+                  message);
+    }
+}
+
 void child_start(const struct child_env *env) {
     char name[32], title[16];
     if (env->role == BOARD_METRICS) {
@@ -48,6 +56,7 @@ void child_start(const struct child_env *env) {
     system_set_title(title);
     panic_env = env;
     panic_set_hook(say_last_words);
+    event_set_log_callback(log_of_libevent);
 }
 
 int child_confine(const struct child_env *env) {
