@@ -23,6 +23,7 @@
 #define CONF_MAX_RULES 64    /* per route */
 #define CONF_MAX_FALLBACKS 8 /* per route */
 #define CONF_MAX_LISTEN 16
+#define CONF_MAX_WORKERS 60 /* two generations, each with a metrics worker, fit 128 slots */
 #define CONF_MAX_FILE_BYTES (1024 * 1024)
 #define CONF_PRICE_UNKNOWN (-1)
 
@@ -128,7 +129,7 @@ struct conf {
     unsigned listen_count;
     struct conf_address listen[CONF_MAX_LISTEN];
     struct conf_address metrics_listen; /* text "" when off */
-    unsigned workers;                   /* resolved number, 1..64 */
+    unsigned workers;                   /* resolved number, 1..CONF_MAX_WORKERS */
     bool workers_auto;
     const char *user;
     const char *pid_file;

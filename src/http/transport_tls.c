@@ -29,7 +29,10 @@ struct tls_context {
 static const unsigned char session_id_context[] = "optiroute";
 
 static void describe(char *error, size_t error_size, const char *what, const char *path) {
-    const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+    /* the first error is the cause: "No such file or directory"; the last only says "PEM lib" */
+    unsigned long cause = ERR_peek_error();
+    const char *reason =
+        ERR_SYSTEM_ERROR(cause) ? strerror(ERR_GET_REASON(cause)) : ERR_reason_error_string(cause);
     snprintf(error, error_size, "%s %s: %s", what, path, reason != NULL ? reason : "unusable");
     ERR_clear_error();
 }

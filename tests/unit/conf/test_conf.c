@@ -43,7 +43,7 @@ static void check_daemon_defaults(const struct conf *conf) {
     ck_assert_uint_eq(conf->metrics_listen.port, 9464);
     ck_assert(conf->workers_auto);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    ck_assert_uint_eq(conf->workers, (unsigned)(cores > 64 ? 64 : cores));
+    ck_assert_uint_eq(conf->workers, (unsigned)(cores > CONF_MAX_WORKERS ? CONF_MAX_WORKERS : cores));
     ck_assert_str_eq(conf->user, "nobody");
     ck_assert_str_eq(conf->pid_file, "");
     ck_assert_str_eq(conf->error_log, "stderr");
@@ -353,7 +353,7 @@ START_TEST(files) {
     expect_refused("fifo", "fifo:1:1: not a regular file\n");
     expect_refused("/dev/null", "/dev/null:1:1: not a regular file\n");
     write_file("file", 0600, "workers: x\n", 11);
-    expect_refused("file", "file:1:10: workers: `x` is neither auto nor a number from 1 to 64\n");
+    expect_refused("file", "file:1:10: workers: `x` is neither auto nor a number from 1 to 60\n");
     ck_assert_int_eq(truncate("file", 100 * 1024 * 1024), 0);
     expect_refused("file", "file:1:1: larger than 1 MB\n");
     ck_assert_int_eq(truncate("file", CONF_MAX_FILE_BYTES + 1), 0);

@@ -55,9 +55,9 @@ START_TEST(values) {
         {"cache: {size: 4mb}\n", "f:1:15: size: `4mb` is not a size like 512KB, 4MB or 1GB\n"},
         {"cache: {size: 1KB}\n", "f:1:15: size: 1KB is out of bounds: 0 or from 1MB to 1TB\n"},
         {"cache: {tool_calls: maybe}\n", "f:1:21: tool_calls: `maybe` is neither yes nor no\n"},
-        {"workers: 0\n", "f:1:10: workers: `0` is neither auto nor a number from 1 to 64\n"},
-        {"workers: 65\n", "f:1:10: workers: `65` is neither auto nor a number from 1 to 64\n"},
-        {"workers: -1\n", "f:1:10: workers: `-1` is neither auto nor a number from 1 to 64\n"},
+        {"workers: 0\n", "f:1:10: workers: `0` is neither auto nor a number from 1 to 60\n"},
+        {"workers: 61\n", "f:1:10: workers: `61` is neither auto nor a number from 1 to 60\n"},
+        {"workers: -1\n", "f:1:10: workers: `-1` is neither auto nor a number from 1 to 60\n"},
         {"limits: {max_connections: 1e3}\n",
          "f:1:27: max_connections: `1e3` is not a whole number\n"},
         {"limits: {max_connections: 0}\n",
@@ -242,7 +242,7 @@ START_TEST(everything_at_once) {
                   "f:1:15: size: `5x` is not a size like 512KB, 4MB or 1GB\n"
                   "f:2:24: cheap: there is no provider `x`\n"
                   "f:3:1: unknown key `lisen`, did you mean `listen`?\n"
-                  "f:4:10: workers: `many` is neither auto nor a number from 1 to 64\n");
+                  "f:4:10: workers: `many` is neither auto nor a number from 1 to 60\n");
 }
 END_TEST
 
