@@ -15,3 +15,42 @@ noinst_HEADERS += tests/unit/fake_timers.h tests/unit/unit.h
 check_SCRIPTS += tests/layers.sh
 EXTRA_DIST += tests/layers.sh
 TEST_EXTENSIONS = .sh
+
+# Directories: a new black-box test is distributed without being named here.
+EXTRA_DIST += tests/bench tests/blackbox
+dist-hook:
+	find $(distdir) -name __pycache__ -prune -exec rm -rf {} +
+
+# Real daemons of this build, driven by pytest.
+if FAILPOINTS
+BLACKBOX_FAILPOINTS = 1
+endif
+check-blackbox: all
+	cd $(srcdir) && FAILPOINTS=$(BLACKBOX_FAILPOINTS) OPTIROUTED=$(abs_top_builddir)/src/optirouted \
+	MOCKLLM=$(abs_top_builddir)/tests/mockllm BUILDDIR=$(abs_top_builddir) SRCDIR=$(abs_top_srcdir) \
+	PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/blackbox
+
+# Builds of their own, in build-test/ of the source tree.
+check-asan:
+	$(srcdir)/contrib/test.sh asan
+check-tsan:
+	$(srcdir)/contrib/test.sh tsan
+
+lint:
+	$(srcdir)/contrib/lint.sh
+format-check:
+	$(srcdir)/contrib/lint.sh format
+format:
+	$(srcdir)/contrib/lint.sh fix
+
+# The hit path against nginx, now and on this machine.
+bench: all
+	$(srcdir)/tests/bench/bench.sh $(abs_top_builddir)/src/optirouted bench.json
+CLEANFILES += bench.json
+
+.PHONY: check-blackbox check-asan check-tsan lint format-check format bench
+
+# A scripted upstream for the black-box tests; built with everything, never installed.
+noinst_PROGRAMS += tests/mockllm
+tests_mockllm_SOURCES = tests/mockllm.c
+tests_mockllm_LDADD = libhttp.a libbase.a $(LIBEVENT_LIBS) $(OPENSSL_LIBS) $(BASE_LIBS)
