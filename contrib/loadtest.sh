@@ -109,15 +109,28 @@ locust=$(find_locust)
 [[ $spend == yes ]] || unset HF_API_TOKEN
 export PYTHONDONTWRITEBYTECODE=1
 
-daemon_pid='' locust_pid=''
+daemon_pid=''
 dir=$(mktemp -d)
+
+# end_child PID: politely, after 20 s not
+# shellcheck disable=SC2317  # called by finish
+end_child() {
+    local deadline=$((SECONDS + 20))
+    kill -TERM "$1" 2>/dev/null || true
+    while kill -0 "$1" 2>/dev/null; do
+        ((SECONDS <= deadline)) || kill -KILL "$1" 2>/dev/null || true
+        sleep 0.05
+    done
+}
+
+# Asks the shell for its children: a signal may come before a variable has the last one's id. The
+# last is ended first, so that the daemon has no clients to wait for.
 # shellcheck disable=SC2317  # called by the trap
 finish() {
     local status=$? pid
     trap '' INT TERM HUP
-    for pid in $locust_pid $daemon_pid; do
-        kill -TERM "$pid" 2>/dev/null || true
-        wait "$pid" 2>/dev/null || true
+    for pid in $(jobs -p | sort -rn); do
+        end_child "$pid"
     done
     if [[ -n $output ]]; then
         mkdir -p "$output" && cp "$dir"/* "$output"/
@@ -199,13 +212,11 @@ stop_daemon() {
 load() {
     local status=0
     OPTIROUTE_LOAD_SUMMARY="$dir/$1.json" OPTIROUTE_LOAD_NO_WAIT=$no_wait \
-        OPTIROUTE_LOAD_FAST=$fast timeout $((seconds + 120)) \
+        OPTIROUTE_LOAD_FAST=$fast \
         "$locust" -f "$here/locustfile.py" --host "http://127.0.0.1:$2" --headless --only-summary \
         -u "$users" -r "$rate" -t "${seconds}s" --stop-timeout 30 --exit-code-on-error 0 \
         >"$dir/$1.locust.log" 2>&1 &
-    locust_pid=$!
-    wait "$locust_pid" || status=$?
-    locust_pid=''
+    wait $! || status=$?
     if ((status != 0)) || [[ ! -s "$dir/$1.json" ]]; then
         tail -n 40 "$dir/$1.locust.log" >&2
         die "Locust ended with $status"

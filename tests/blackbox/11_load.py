@@ -50,16 +50,15 @@ def replay(tmp_path, *arguments):
     return json.loads(figures.read_text())
 
 
-def processes_naming(text):
-    """Command lines that contain the text."""
+def processes_of(folder):
+    """Command lines of processes that were started with this TMPDIR."""
     found = []
-    for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
         try:
-            line = path.read_bytes()
+            if f"TMPDIR={folder}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
         except OSError:  # ended meanwhile
-            continue
-        if str(text).encode() in line:
-            found.append(line.replace(b"\0", b" ").decode())
+            pass
     return found
 
 
@@ -244,7 +243,7 @@ def test_loadtest_keeps_its_promises_and_notices_broken_ones(tmp_path):
     assert "BROKEN" not in printed
     assert "| cost per 1,000 successful requests, USD |" in printed
     assert list(scratch.iterdir()) == []
-    assert processes_naming(scratch) == []
+    assert processes_of(scratch) == []
 
     # The token was taken away: both providers are simulated, in both runs.
     for name in ("baseline", "configured"):
@@ -293,14 +292,14 @@ def test_loadtest_cleans_up_when_it_is_stopped(tmp_path):
     )
     try:
         assert load.stderr.readline().startswith("baseline: 5 users")
-        assert processes_naming(tmp_path) != []
+        assert processes_of(tmp_path) != []
         load.send_signal(signal.SIGTERM)
         assert load.wait(PATIENCE_S) == 143
     finally:
         load.kill()
         load.stderr.close()
     assert list(tmp_path.iterdir()) == []
-    assert processes_naming(tmp_path) == []
+    assert processes_of(tmp_path) == []
 
 
 @pytest.mark.parametrize(
