@@ -17,7 +17,7 @@ EXTRA_DIST += tests/layers.sh
 TEST_EXTENSIONS = .sh
 
 # Directories: a new black-box test is distributed without being named here.
-EXTRA_DIST += tests/bench tests/blackbox
+EXTRA_DIST += tests/bench tests/blackbox tests/stress
 dist-hook:
 	find $(distdir) -name __pycache__ -prune -exec rm -rf {} +
 
