@@ -91,7 +91,9 @@ static void bury(struct master *master, struct generation *generation, struct se
     if (seat->state == SEAT_DUE) {
         count_restart(master, seat, status);
     }
-    bool is_well = was_told && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    /* an init system that ends everybody at once tells the worker too, and it obeys */
+    bool is_well =
+        was_told && (WIFEXITED(status) ? WEXITSTATUS(status) == 0 : WTERMSIG(status) == SIGTERM);
     log_write(is_well ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR,
               "%s (slot %d, pid %d, generation %u, up %.3f s) ended: %s%s%s; %s", name, slot,
               (int)pid, generation->number, uptime_s, end, words[0] != '\0' ? "; last words: " : "",
