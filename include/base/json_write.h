@@ -45,5 +45,7 @@ void json_put_raw(struct json_writer *writer, struct bytes json);
  * only what RFC 8259 section 7 requires: quote, backslash, U+0000 to U+001F (short forms where they
  * exist). */
 void json_escape(struct buf *out, struct bytes text);
+/* The same with its quotes: a whole JSON string. */
+void json_quote(struct buf *out, struct bytes text);
 
 #endif

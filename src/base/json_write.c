@@ -17,20 +17,14 @@ static bool in_object(const struct json_writer *writer) {
     return writer->depth > 0 && (writer->objects >> (writer->depth - 1) & 1) != 0;
 }
 
-static void put_comma(struct json_writer *writer) {
-    if (writer->need_comma) {
-        buf_append_char(writer->out, ',');
-    }
-}
-
 /* Every value stands between these two. */
 static void begin_value(struct json_writer *writer) {
     ASSERT(!writer->done);
     if (in_object(writer)) {
         ASSERT(writer->have_key);
         writer->have_key = false;
-    } else {
-        put_comma(writer);
+    } else if (writer->need_comma) {
+        buf_append_char(writer->out, ',');
     }
 }
 
@@ -74,24 +68,49 @@ void json_array_end(struct json_writer *writer) {
     end_container(writer, false);
 }
 
-static void put_quoted(struct buf *out, struct bytes text) {
+/* Nearly every string is plain: copied in one piece, between `before` and its quotes and `after`
+ * (both of one byte, or 0 for none). */
+static inline void put_quoted(struct buf *out, char before, struct bytes text, char after) {
+    const uint8_t *start = (const uint8_t *)text.data;
+    size_t size = (before != 0) + 1 + text.size + 1 + (after != 0);
+    bool plain = text.size == 0 || json_plain_end(start, start + text.size) == start + text.size;
+    char *at = plain ? buf_reserve(out, size) : NULL;
+    if (at != NULL) {
+        out->size += size;
+        if (before != 0) {
+            *at++ = before;
+        }
+        *at++ = '"';
+        if (text.size > 0) {
+            memcpy(at, text.data, text.size);
+        }
+        at[text.size] = '"';
+        if (after != 0) {
+            at[text.size + 1] = after;
+        }
+        return;
+    }
+    buf_append(out, &before, before != 0);
     buf_append_char(out, '"');
     json_escape(out, text);
     buf_append_char(out, '"');
+    buf_append(out, &after, after != 0);
+}
+
+void json_quote(struct buf *out, struct bytes text) {
+    put_quoted(out, 0, text, 0);
 }
 
 void json_key(struct json_writer *writer, const char *key) {
     ASSERT(in_object(writer));
     ASSERT(!writer->have_key);
-    put_comma(writer);
-    put_quoted(writer->out, bytes_from_str(key));
-    buf_append_char(writer->out, ':');
+    put_quoted(writer->out, writer->need_comma ? ',' : 0, bytes_from_str(key), ':');
     writer->have_key = true;
 }
 
 void json_put_string(struct json_writer *writer, struct bytes text) {
     begin_value(writer);
-    put_quoted(writer->out, text);
+    json_quote(writer->out, text);
     end_value(writer);
 }
 

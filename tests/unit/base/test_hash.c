@@ -56,6 +56,25 @@ START_TEST(sha256_known_answers_with_one_hasher) {
 }
 END_TEST
 
+/* Short pieces are gathered, long ones are not: where the cuts are makes no difference. */
+START_TEST(how_a_message_is_cut_makes_no_difference) {
+    static const size_t sizes[] = {1, 255, 256, 257, 8, 500, 0, 248, 9, 31};
+    char block[1000];
+    struct sha256 *sha = sha256_new();
+    memset(block, 'a', sizeof(block));
+    sha256_begin(sha);
+    size_t left = 1000000;
+    for (size_t i = 0; left > 0; i++) {
+        size_t size = sizes[i % (sizeof(sizes) / sizeof(sizes[0]))];
+        size = size < left ? size : left;
+        sha256_add(sha, block, size);
+        left -= size;
+    }
+    assert_digest(sha, MILLION_A);
+    sha256_free(sha);
+}
+END_TEST
+
 START_TEST(begin_forgets_an_unfinished_message) {
     struct sha256 *sha = sha256_new();
     sha256_begin(sha);
@@ -145,6 +164,7 @@ static Suite *make_suite(void) {
     Suite *suite = suite_create("base/hash");
     TCase *tcase = tcase_create("hash");
     tcase_add_test(tcase, sha256_known_answers_with_one_hasher);
+    tcase_add_test(tcase, how_a_message_is_cut_makes_no_difference);
     tcase_add_test(tcase, begin_forgets_an_unfinished_message);
     tcase_add_test(tcase, a_field_is_its_length_and_its_bytes);
     tcase_add_test(tcase, hash64_known_answers);
