@@ -48,7 +48,6 @@ struct failure {
     const char *param;   /* NULL: null */
     int retry_after_s;   /* 0: no such header */
     bool should_retry;   /* x-should-retry: false when false */
-    int64_t upstream_ns;
     struct bytes provider, model, reason; /* of the last attempt; empty when there was none */
 };
 
@@ -66,12 +65,15 @@ struct sink {
 };
 
 struct flow_request {
+    /* Views in these three need to be valid during flow_start only: a flow that has to wait keeps
+     * copies. A hit needs none. */
     struct chat chat;
     struct route_request route;
-    struct bytes canonical; /* canonical body, for the key; not kept after flow_start */
+    struct bytes canonical; /* canonical body, for the key */
     enum cache_mode cache;
     int64_t max_age_ms; /* INT64_MAX: any age */
-    /* The HTTP side of the access line; flow fills the rest and writes it when all is over. */
+    /* The HTTP side of the access line (its views in the arena; nothing when the log is off); flow
+     * fills the rest and writes it when all is over. */
     struct access_record record;
     int64_t started_ns, parsed_ns; /* monotonic: first byte, last byte parsed */
 };
@@ -81,9 +83,9 @@ struct flow *flow_new(struct gateway *gateway);
 struct arena *flow_arena(struct flow *flow);
 /* Gives back a flow that was not started. */
 void flow_drop(struct flow *flow);
-/* `request` and what it points to live in the flow's arena (canonical excepted). May call the
- * sink's last event before it returns. */
-void flow_start(struct flow *flow, const struct flow_request *request, struct sink *sink);
+/* `request` lives in the flow's arena and is the flow's from now on. May call the sink's last event
+ * before it returns. */
+void flow_start(struct flow *flow, struct flow_request *request, struct sink *sink);
 /* The client is gone: stops the upstream, settles what it cost, logs; the sink is not called again.
  * Not from inside a sink call. */
 void flow_abort(struct flow *flow);

@@ -6,8 +6,6 @@
 #ifndef OPTIROUTE_GATEWAY_GATEWAY_H
 #define OPTIROUTE_GATEWAY_GATEWAY_H
 
-#include "base/hash.h"
-#include "base/json_read.h"
 #include "base/timers.h"
 #include "conf/conf.h"
 #include "shm/board.h"
@@ -37,7 +35,7 @@ void gateway_free(struct gateway *gateway);
 unsigned gateway_flows(const struct gateway *gateway);
 /* Once a second: carries the store's statistics of this process over to its counters. */
 void gateway_tick(struct gateway *gateway);
-/* False while the daemon drains, or when no route has a usable provider. */
+/* False while the daemon drains. (Every provider that a checked configuration has can be used.) */
 bool gateway_is_ready(const struct gateway *gateway);
 /* Fails every flow under way with OUTCOME_SHUTDOWN: shutdown_timeout is over. */
 void gateway_abort_all(struct gateway *gateway);

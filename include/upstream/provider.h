@@ -16,10 +16,11 @@
 struct attempt;
 
 struct attempt_events {
-    /* Text of the answer, whole UTF-8 characters, in order. */
+    /* Text of the answer, whole UTF-8 characters, in order. Does not cancel the attempt. */
     void (*piece)(struct attempt *attempt, struct bytes text);
     /* The answer is complete: attempt->usage and attempt->billed_ns are final. */
     void (*done)(struct attempt *attempt);
+    /* There will be no (more of the) answer: usage and billed_ns say what was delivered. */
     void (*failed)(struct attempt *attempt, enum outcome outcome);
 };
 

@@ -130,11 +130,13 @@ static void call_init(struct api_call *call, struct api *api, struct http_exchan
  */
 
 static void refuse(struct api_call *call, int status, const char *code, const char *message) {
+    bool no_memory = status == 503; /* of http, for the bytes of a request */
     struct api_error error = {.status = status,
-                              .type = "invalid_request_error",
-                              .code = code,
+                              .type = no_memory ? "server_error" : "invalid_request_error",
+                              .code = no_memory ? "no_memory" : code,
                               .message = message,
-                              .should_retry = status == 408};
+                              .retry_after_s = no_memory ? 1 : 0,
+                              .should_retry = status == 408 || no_memory};
     api_reply_error(call, &error);
     api_log(call, status);
 }
@@ -240,10 +242,7 @@ static void on_aborted(void *context, struct http_exchange *exchange) {
     if (call == NULL || call->flow == NULL) {
         return; /* answered already; only its last bytes were not read */
     }
-    if (!call->streaming) {
-        metric_add(&call->api->env->metrics, METRIC_HTTP_REQUESTS, 1, call->method,
-                   call->endpoint->label, metrics_status_index(499));
-    }
+    api_count(call, 499);
     flow_abort(call->flow);
 }
 

@@ -152,7 +152,6 @@ static int take_prompt(struct generate *generate) {
     if (value < 0) {
         return refuse(generate, "prompt", "missing", "prompt is required");
     }
-    /* copied: the body is gone when the provider reads it */
     struct bytes prompt = json_string(reader, value, flow_arena(generate->flow));
     if (prompt.data == NULL) {
         return out_of_memory(generate);
@@ -304,9 +303,7 @@ static int write_canonical(struct generate *generate) {
 /* -- Cache-Control -------------------------------------------------------------------------- */
 
 /* RFC 9111 section 5.2.1: what a client may ask; unknown directives are ignored as it says. */
-static void take_cache_control(struct flow_request *request, struct bytes value) {
-    request->cache = CACHE_USE;
-    request->max_age_ms = INT64_MAX;
+static void take_directives(struct flow_request *request, struct bytes value) {
     while (value.size > 0) {
         size_t comma = bytes_find(value, ',');
         struct bytes item = bytes_trim(bytes_make(value.data, comma));
@@ -318,10 +315,22 @@ static void take_cache_control(struct flow_request *request, struct bytes value)
         } else if (item.size > 8 &&
                    bytes_equal_nocase(bytes_make(item.data, 8), BYTES_LITERAL("max-age=")) &&
                    bytes_to_int64(bytes_make(item.data + 8, item.size - 8), &seconds)) {
-            request->max_age_ms = seconds < INT64_MAX / 1000 ? seconds * 1000 : INT64_MAX;
+            int64_t ms = seconds < INT64_MAX / 1000 ? seconds * 1000 : INT64_MAX;
+            request->max_age_ms = ms < request->max_age_ms ? ms : request->max_age_ms;
         }
         size_t used = comma < value.size ? comma + 1 : comma;
         value = bytes_make(value.data + used, value.size - used);
+    }
+}
+
+/* A proxy on the way may have added a second field of that name: all of them count. */
+static void take_cache_control(struct flow_request *request, const struct http_head *head) {
+    request->cache = CACHE_USE;
+    request->max_age_ms = INT64_MAX;
+    for (unsigned i = 0; i < head->field_count; i++) {
+        if (bytes_equal_nocase(head->fields[i].name, BYTES_LITERAL("cache-control"))) {
+            take_directives(request, head->fields[i].value);
+        }
     }
 }
 
@@ -347,8 +356,7 @@ static void put_int(struct json_writer *writer, const char *key, int64_t value) 
 }
 
 /* The answer object of DESIGN section 3. */
-static void write_answer(struct buf *out, const struct api_call *call,
-                         const struct answer *answer) {
+static void write_answer(struct buf *out, struct api_call *call, const struct answer *answer) {
     struct json_writer writer;
     json_write_init(&writer, out);
     json_object_begin(&writer);
@@ -362,7 +370,7 @@ static void write_answer(struct buf *out, const struct api_call *call,
     json_object_end(&writer);
     put_money(&writer, "cost", answer->cost_nusd);
     json_key(&writer, "latency");
-    json_put_nano(&writer, clock_mono_ns() - call->started_ns);
+    json_put_nano(&writer, api_answered_ns(call) - call->started_ns);
     put_bytes(&writer, "model", answer->model);
     put_bytes(&writer, "routed_to", answer->routed_to);
     put_bytes(&writer, "actual_provider_name", answer->provider);
@@ -374,8 +382,8 @@ static void write_answer(struct buf *out, const struct api_call *call,
     json_object_end(&writer);
 }
 
-static int64_t overhead_us(const struct api_call *call, int64_t upstream_ns) {
-    int64_t ns = clock_mono_ns() - call->parsed_ns - upstream_ns;
+static int64_t overhead_us(struct api_call *call, int64_t upstream_ns) {
+    int64_t ns = api_answered_ns(call) - call->parsed_ns - upstream_ns;
     return ns > 0 ? ns / NS_PER_US : 0;
 }
 
@@ -407,15 +415,6 @@ static void on_head(struct sink *sink, const struct answer *answer) {
     api_stream_begin(call);
 }
 
-static void send_text_event(struct api_call *call, struct bytes json_string_text) {
-    struct buf *out = &call->api->body;
-    buf_clear(out);
-    buf_append_str(out, "data: {\"text\":");
-    buf_append_bytes(out, json_string_text);
-    buf_append_str(out, "}\n\n");
-    http_reply_piece(call->exchange, buf_bytes(out));
-}
-
 static void on_piece(struct sink *sink, struct bytes text) {
     struct api_call *call = (struct api_call *)sink;
     struct buf *out = &call->api->body;
@@ -426,10 +425,18 @@ static void on_piece(struct sink *sink, struct bytes text) {
     http_reply_piece(call->exchange, buf_bytes(out));
 }
 
-/* The end of a stream: the whole answer, what it cost, [DONE]. */
+/* The end of a stream: the whole answer, what it cost, [DONE]. One that is a hit or whose provider
+ * sent no pieces begins here, too, and all of it goes out as one piece. */
 static void end_stream(struct api_call *call, const struct answer *answer) {
     struct buf *out = &call->api->body;
-    buf_clear(out);
+    if (call->streaming) {
+        buf_clear(out);
+    } else {
+        on_head(&call->sink, answer);
+        buf_append_str(out, "data: {\"text\":");
+        buf_append_bytes(out, answer->text);
+        buf_append_str(out, "}\n\n");
+    }
     buf_append_str(out, "data: ");
     write_answer(out, call, answer);
     buf_append_str(out, "\n\n: optiroute");
@@ -442,6 +449,11 @@ static void end_stream(struct api_call *call, const struct answer *answer) {
     buf_append_str(out, " overhead_us=");
     buf_append_i64(out, overhead_us(call, answer->upstream_ns));
     buf_append_str(out, "\n\ndata: [DONE]\n\n");
+    api_count(call, 200);
+    if (out->failed) { /* no memory; half of an event helps nobody */
+        http_reply_break(call->exchange);
+        return;
+    }
     http_reply_piece(call->exchange, buf_bytes(out));
     http_reply_end(call->exchange);
 }
@@ -450,15 +462,10 @@ static void on_done(struct sink *sink, const struct answer *answer) {
     struct api_call *call = (struct api_call *)sink;
     http_exchange_set_user(call->exchange, NULL);
     if (call->stream) {
-        if (!call->streaming) {
-            on_head(sink, answer);
-            send_text_event(call, answer->text);
-        }
         end_stream(call, answer);
         return;
     }
     add_route_fields(call, answer);
-    buf_clear(&call->api->body);
     write_answer(&call->api->body, call, answer);
     add_money_fields(call, answer);
     api_reply(call, 200, "application/json", buf_bytes(&call->api->body));
@@ -480,6 +487,7 @@ static void on_failed(struct sink *sink, const struct failure *failure) {
         buf_append_str(out, "data: ");
         api_write_error(out, &error);
         buf_append_str(out, "\n\n");
+        api_count(call, failure->status);
         http_reply_piece(call->exchange, buf_bytes(out));
         http_reply_break(call->exchange);
         return;
@@ -495,6 +503,7 @@ static void on_failed(struct sink *sink, const struct failure *failure) {
 
 /* -- the endpoint --------------------------------------------------------------------------- */
 
+/* What it leaves in the request are views into the body, as flow_start takes them. */
 static int read_body(struct generate *generate, struct bytes body) {
     struct api *api = generate->call->api;
     struct json_fault fault;
@@ -520,8 +529,7 @@ static int read_body(struct generate *generate, struct bytes body) {
     return write_canonical(generate);
 }
 
-/* Moves the call into the arena, where it outlives this function, and what the request points to.
- */
+/* Moves the call into the arena, where it outlives this function. */
 static struct generate_call *settle_call(struct api_call *call, struct flow *flow) {
     struct generate_call *kept = arena_alloc(flow_arena(flow), sizeof(*kept));
     if (kept == NULL) {
@@ -535,23 +543,6 @@ static struct generate_call *settle_call(struct api_call *call, struct flow *flo
     return kept;
 }
 
-/* Views into the request body must not outlive the call: the three strings were decoded into the
- * arena only when they had escapes. */
-static int keep_views(struct generate *generate) {
-    struct arena *arena = flow_arena(generate->flow);
-    struct bytes *views[] = {&generate->request->chat.prompt, &generate->request->chat.temperature,
-                             &generate->request->route.model};
-    for (size_t i = 0; i < sizeof(views) / sizeof(views[0]); i++) {
-        if (views[i]->size > 0) {
-            *views[i] = arena_copy(arena, *views[i]);
-            if (views[i]->data == NULL) {
-                return out_of_memory(generate);
-            }
-        }
-    }
-    return 0;
-}
-
 void api_generate(struct api_call *call, const struct http_head *head, struct bytes body) {
     struct flow *flow = flow_new(call->api->gateway);
     struct generate_call *kept = flow != NULL ? settle_call(call, flow) : NULL;
@@ -563,10 +554,8 @@ void api_generate(struct api_call *call, const struct http_head *head, struct by
         out_of_memory(&generate);
     } else {
         generate.request = &kept->request;
-        take_cache_control(&kept->request, http_head_find(head, "cache-control"));
-        if (read_body(&generate, body) == 0) {
-            keep_views(&generate);
-        }
+        take_cache_control(&kept->request, head);
+        read_body(&generate, body);
     }
     if (generate.error.status != 0) {
         api_reply_error(call, &generate.error);
@@ -578,7 +567,9 @@ void api_generate(struct api_call *call, const struct http_head *head, struct by
     }
     kept->call.stream = kept->request.chat.stream;
     kept->request.canonical = buf_bytes(&call->api->canonical);
-    api_fill_record(&kept->call, 200, &kept->request.record);
+    if (access_log_is_on(call->api->env->access_log)) {
+        api_fill_record(&kept->call, 200, &kept->request.record);
+    }
     http_exchange_set_user(call->exchange, &kept->call);
     flow_start(flow, &kept->request, &kept->call.sink);
 }

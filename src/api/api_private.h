@@ -18,7 +18,7 @@ struct api {
     const struct gateway_env *env;
     struct json_reader reader; /* of the request that is being looked at */
     struct buf canonical;      /* canonical body under construction */
-    struct buf body;           /* answer under construction */
+    struct buf body;           /* answer under construction, emptied by api_fields_begin */
     struct buf fields;         /* its header fields */
     char id_prefix[24];        /* of generated request ids: random, per process */
     uint64_t id_count;
@@ -43,8 +43,9 @@ struct api_call {
     struct flow *flow; /* while one is under way */
     enum metric_method method;
     bool stream;
-    bool streaming; /* the head of a stream has gone out */
-    int64_t started_ns, parsed_ns;
+    bool streaming;                /* the head of a stream has gone out */
+    int64_t started_ns, parsed_ns; /* monotonic: first byte, last byte parsed */
+    int64_t answered_ns;           /* see api_answered_ns; 0: not yet */
     size_t id_size;
     char id[API_REQUEST_ID_MAX];
 };
@@ -63,20 +64,26 @@ static inline struct bytes api_call_id(const struct api_call *call) {
     return bytes_make(call->id, call->id_size);
 }
 
-/* Starts api->fields with x-request-id. */
+/* Monotonic time at which the answer was complete: when this is first asked. So the clock is read
+ * once, and what body, fields, metrics and log say of one call agrees. */
+int64_t api_answered_ns(struct api_call *call);
+/* One request and the time it took in the metrics. Once a call: for whole answers api_reply does
+ * it, for streams and those that nobody heard it is done by who ends them. */
+void api_count(struct api_call *call, int status);
+/* Starts an answer: empties api->body, and api->fields but for x-request-id. */
 void api_fields_begin(struct api_call *call);
 /* One more field; the value is made of printable ASCII only (anything else becomes '?'). */
 void api_fields_add(struct api_call *call, const char *name, struct bytes value);
-/* Answers with api->fields as they are. Counts. */
+/* Answers with api->fields as they are, and counts. */
 void api_reply(struct api_call *call, int status, const char *content_type, struct bytes body);
 /* The head of an event stream. */
 void api_stream_begin(struct api_call *call);
-/* Fields begun, error composed in api->body, answered. Counts. */
+/* Answers with what api->fields hold and the error, composed in api->body; counts. */
 void api_reply_error(struct api_call *call, const struct api_error *error);
 /* The error object, appended to out. */
 void api_write_error(struct buf *out, const struct api_error *error);
 /* The access line of a call that no flow writes one for. */
-void api_log(const struct api_call *call, int status);
+void api_log(struct api_call *call, int status);
 /* The HTTP side of an access line. */
 void api_fill_record(const struct api_call *call, int status, struct access_record *record);
 /* Endpoints. */

@@ -6,14 +6,18 @@
 #include "api_private.h"
 
 #include "base/clock.h"
+#include "watch/metrics_table.h"
 
-static const char *const method_names[METHOD_COUNT] = {
-    [METHOD_GET] = "GET",         [METHOD_HEAD] = "HEAD",   [METHOD_POST] = "POST",
-    [METHOD_OPTIONS] = "OPTIONS", [METHOD_OTHER] = "other",
-};
+int64_t api_answered_ns(struct api_call *call) {
+    if (call->answered_ns == 0) {
+        call->answered_ns = clock_mono_ns();
+    }
+    return call->answered_ns;
+}
 
 void api_fields_begin(struct api_call *call) {
     struct buf *fields = &call->api->fields;
+    buf_clear(&call->api->body);
     buf_clear(fields);
     buf_append_str(fields, "x-request-id: ");
     buf_append(fields, call->id, call->id_size);
@@ -36,12 +40,12 @@ void api_fields_add(struct api_call *call, const char *name, struct bytes value)
     fields->size += value.size + 2;
 }
 
-static void count(const struct api_call *call, int status) {
+void api_count(struct api_call *call, int status) {
     const struct metrics *metrics = &call->api->env->metrics;
     metric_add(metrics, METRIC_HTTP_REQUESTS, 1, call->method, call->endpoint->label,
                metrics_status_index(status));
-    metric_observe(metrics, METRIC_HTTP_DURATION, clock_mono_ns() - call->started_ns, call->method,
-                   call->endpoint->label);
+    metric_observe(metrics, METRIC_HTTP_DURATION, api_answered_ns(call) - call->started_ns,
+                   call->method, call->endpoint->label);
 }
 
 void api_reply(struct api_call *call, int status, const char *content_type, struct bytes body) {
@@ -54,7 +58,7 @@ void api_reply(struct api_call *call, int status, const char *content_type, stru
         /* out of memory while composing: the least that is still an answer */
         reply = (struct http_reply){.status = 503, .close = true};
     }
-    count(call, reply.status);
+    api_count(call, reply.status);
     http_reply(call->exchange, &reply);
 }
 
@@ -64,7 +68,6 @@ void api_stream_begin(struct api_call *call) {
     struct http_reply head = {
         .status = 200, .content_type = "text/event-stream", .fields = buf_bytes(&api->fields)};
     call->streaming = true;
-    count(call, 200);
     http_reply_begin(call->exchange, &head);
 }
 
@@ -94,32 +97,30 @@ void api_reply_error(struct api_call *call, const struct api_error *error) {
     if (!error->should_retry) {
         buf_append_str(&api->fields, "x-should-retry: false\r\n");
     }
-    buf_clear(&api->body);
     api_write_error(&api->body, error);
     api_reply(call, error->status, "application/json", buf_bytes(&api->body));
 }
 
 void api_fill_record(const struct api_call *call, int status, struct access_record *record) {
-    /* the wall clock of the first byte, from how long ago it was on the monotonic one */
+    /* the wall clock of the first byte: a call comes right after its last byte was parsed */
     *record = (struct access_record){
-        .wall_ns = clock_wall_ns() - (clock_mono_ns() - call->started_ns),
+        .wall_ns = clock_wall_ns() - (call->parsed_ns - call->started_ns),
         .request_id = api_call_id(call),
         .tenant = BYTES_LITERAL(FLOW_TENANT),
-        .method = bytes_from_str(method_names[call->method]),
+        .method = bytes_from_str(metric_dim_info(DIM_METHOD)->values[call->method]),
         .path = bytes_from_str(call->endpoint->path),
         .status = status,
-        .has_cost = false,
     };
 }
 
-void api_log(const struct api_call *call, int status) {
+void api_log(struct api_call *call, int status) {
     struct access_log *log = call->api->env->access_log;
     if (!access_log_is_on(log)) {
         return;
     }
     struct access_record record;
     api_fill_record(call, status, &record);
-    record.duration_ns = clock_mono_ns() - call->started_ns;
-    record.overhead_ns = clock_mono_ns() - call->parsed_ns;
+    record.duration_ns = api_answered_ns(call) - call->started_ns;
+    record.overhead_ns = api_answered_ns(call) - call->parsed_ns;
     access_log_write(log, &record);
 }

@@ -37,9 +37,9 @@ struct flow {
     struct gateway *gateway;
     struct flow *next, *previous; /* in the gateway's active list; next alone in the spare list */
     struct arena arena;
-    const struct flow_request *request; /* in the arena */
-    struct sink *sink;                  /* NULL once the client is gone */
-    unsigned step;                      /* position in `steps` */
+    struct flow_request *request; /* in the arena */
+    struct sink *sink;            /* NULL once the client is gone */
+    unsigned step;                /* position in `steps` */
     uint8_t key[SHA256_SIZE];
     struct plan plan;
     unsigned plan_at;               /* entry of the plan that is being tried */
@@ -49,6 +49,7 @@ struct flow {
     bool head_sent;       /* the sink has heard of this stream: no fallback any more */
     enum outcome outcome; /* of the last attempt */
     bool have_outcome;
+    bool have_usage;   /* answer.usage is that of an attempt that was billed, or of a hit */
     struct buf text;   /* the answer as a JSON string under construction */
     int64_t cost_nusd; /* sum of the attempts; COST_UNKNOWN is sticky */
     struct answer answer;
@@ -120,6 +121,7 @@ struct flow *flow_new(struct gateway *gateway) {
     flow->ops = NULL;
     flow->head_sent = false;
     flow->have_outcome = false;
+    flow->have_usage = false;
     flow->cost_nusd = 0;
     flow->answer = (struct answer){0};
     flow->failure = (struct failure){0};
@@ -176,6 +178,7 @@ static enum step_result fail(struct flow *flow, int status, const char *type, co
     flow->failure.code = code;
     flow->failure.message = message;
     flow->failure.should_retry = status >= 500 || status == 429;
+    flow->failure.retry_after_s = status == 503 ? 1 : 0;
     return STEP_ANSWER;
 }
 
@@ -236,14 +239,35 @@ static enum step_result step_cache(struct flow *flow) {
         .reason = entry.reason,
         .cache = ANSWER_HIT,
     };
+    flow->have_usage = true;
     metric_add(metrics, METRIC_CACHE_EVENTS, 1, CACHE_EVENT_HIT, 0, 0);
     metric_add(metrics, METRIC_SAVED, (uint64_t)flow->answer.saved_nusd, SAVED_CACHE, 0, 0);
     return STEP_ANSWER;
 }
 
+/* Replaces the views that end with flow_start by copies in the arena, each with a NUL behind it. */
+static bool keep_views(struct flow *flow) {
+    struct flow_request *request = flow->request;
+    struct bytes *const views[] = {&request->chat.prompt, &request->chat.temperature,
+                                   &request->route.model};
+    request->canonical = bytes_make(NULL, 0); /* the key is made */
+    for (size_t i = 0; i < sizeof(views) / sizeof(views[0]); i++) {
+        if (views[i]->size > 0) {
+            *views[i] = arena_copy(&flow->arena, *views[i]);
+            if (views[i]->data == NULL) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 static enum step_result step_route(struct flow *flow) {
     const struct gateway_env *env = &flow->gateway->env;
     const struct flow_request *request = flow->request;
+    if (!keep_views(flow)) {
+        return fail(flow, 503, "server_error", outcome_name(OUTCOME_NO_MEMORY), "out of memory");
+    }
     route_decide(env->conf, &request->route, &request->chat, &flow->plan);
     if (flow->plan.count == 0) {
         flow->failure.param = "model_id";
@@ -269,11 +293,10 @@ static const struct conf_model *model_of(struct flow *flow) {
         return &provider->models[entry->model];
     }
     struct conf_model *model = arena_alloc(&flow->arena, sizeof(*model));
-    struct bytes name = arena_copy(&flow->arena, flow->request->route.model);
-    if (model == NULL || name.data == NULL) {
+    if (model == NULL) {
         return NULL;
     }
-    *model = (struct conf_model){.name = name.data,
+    *model = (struct conf_model){.name = flow->request->route.model.data, /* NUL: keep_views */
                                  .label = "other",
                                  .input_nusd = CONF_PRICE_UNKNOWN,
                                  .output_nusd = CONF_PRICE_UNKNOWN,
@@ -309,6 +332,12 @@ static enum step_result step_attempt(struct flow *flow) {
     return STEP_WAIT;
 }
 
+/* Is the attempt paid for? One that failed before its first text delivered nothing. */
+static bool is_billed(const struct flow *flow, enum outcome outcome) {
+    return outcome == OUTCOME_OK || outcome == OUTCOME_CLIENT_GONE || outcome == OUTCOME_SHUTDOWN ||
+           flow->text.size > 1;
+}
+
 /* Books an attempt that ended, however it did: time, tokens, money. */
 static void book_attempt(struct flow *flow, enum outcome outcome) {
     const struct metrics *metrics = &flow->gateway->env.metrics;
@@ -321,17 +350,20 @@ static void book_attempt(struct flow *flow, enum outcome outcome) {
     flow->answer.upstream_ns += waited_ns;
     metric_add(metrics, METRIC_LLM_REQUESTS, 1, pair, outcome, 0);
     metric_observe(metrics, METRIC_UPSTREAM_DURATION, waited_ns, provider_index(flow), 0);
-    int64_t cost_nusd =
-        cost_of_attempt(attempt->provider, attempt->model, &attempt->usage, attempt->billed_ns);
     if (outcome != OUTCOME_OK && outcome != OUTCOME_CLIENT_GONE && outcome != OUTCOME_SHUTDOWN) {
         metric_add(metrics, METRIC_UPSTREAM_ERRORS, 1, provider_index(flow), outcome, 0);
-        cost_nusd = 0; /* a failed attempt delivered nothing that is paid for */
-    } else {
-        metric_add(metrics, METRIC_TOKENS, (uint64_t)attempt->usage.prompt_tokens, pair,
-                   TOKEN_PROMPT, 0);
-        metric_add(metrics, METRIC_TOKENS, (uint64_t)attempt->usage.completion_tokens, pair,
-                   TOKEN_COMPLETION, 0);
     }
+    if (!is_billed(flow, outcome)) {
+        return;
+    }
+    flow->answer.usage = attempt->usage;
+    flow->have_usage = true;
+    metric_add(metrics, METRIC_TOKENS, (uint64_t)attempt->usage.prompt_tokens, pair, TOKEN_PROMPT,
+               0);
+    metric_add(metrics, METRIC_TOKENS, (uint64_t)attempt->usage.completion_tokens, pair,
+               TOKEN_COMPLETION, 0);
+    int64_t cost_nusd =
+        cost_of_attempt(attempt->provider, attempt->model, &attempt->usage, attempt->billed_ns);
     if (cost_nusd == COST_UNKNOWN) {
         metric_add(metrics, METRIC_UNKNOWN_PRICE, 1, pair, 0, 0);
     } else {
@@ -361,7 +393,6 @@ static int64_t saved_by_routing(const struct flow *flow) {
 
 static enum step_result step_settle(struct flow *flow) {
     book_attempt(flow, OUTCOME_OK);
-    flow->answer.usage = flow->attempt.usage;
     flow->answer.cost_nusd = flow->cost_nusd;
     flow->answer.saved_nusd = saved_by_routing(flow);
     flow->answer.text = buf_bytes(&flow->text);
@@ -401,7 +432,6 @@ static enum step_result step_answer(struct flow *flow) {
     struct sink *sink = flow->sink;
     flow->sink = NULL;
     if (flow->failure.status != 0) {
-        flow->failure.upstream_ns = flow->answer.upstream_ns;
         flow->failure.provider = flow->answer.provider;
         flow->failure.model = flow->answer.model;
         flow->failure.reason = flow->answer.reason;
@@ -421,30 +451,30 @@ static enum step_result step_log(struct flow *flow) {
         return STEP_NEXT;
     }
     const struct answer *answer = &flow->answer;
-    struct access_record record = flow->request->record;
+    struct access_record *record = &flow->request->record;
+    bool is_hit = answer->cache == ANSWER_HIT;
     if (flow->failure.status != 0) {
-        record.status = flow->failure.status;
+        record->status = flow->failure.status;
     }
-    record.tenant = BYTES_LITERAL(FLOW_TENANT);
     if (flow->request->route.route >= 0) {
-        record.route = bytes_from_str(env->conf->routes[flow->request->route.route].name);
+        record->route = bytes_from_str(env->conf->routes[flow->request->route.route].name);
     }
-    record.route_reason = answer->reason;
-    record.provider = answer->provider;
-    record.model = answer->model;
-    record.cache = answer_cache_name(answer->cache);
-    record.outcome = flow->have_outcome ? outcome_name(flow->outcome) : NULL;
-    record.has_usage = flow->failure.status == 0;
-    record.estimated = answer->usage.estimated;
-    record.prompt_tokens = answer->usage.prompt_tokens;
-    record.completion_tokens = answer->usage.completion_tokens;
-    record.has_cost = flow->cost_nusd != COST_UNKNOWN;
-    record.cost_nusd = flow->cost_nusd;
-    record.saved_nusd = answer->saved_nusd;
-    record.upstream_ns = answer->upstream_ns;
-    record.overhead_ns = overhead_ns > 0 ? overhead_ns : 0;
-    record.duration_ns = now_ns - flow->request->started_ns;
-    access_log_write(env->access_log, &record);
+    record->route_reason = answer->reason;
+    record->provider = answer->provider;
+    record->model = answer->model;
+    record->cache = answer_cache_name(answer->cache);
+    record->outcome = flow->have_outcome ? outcome_name(flow->outcome) : NULL;
+    record->has_usage = flow->have_usage;
+    record->estimated = answer->usage.estimated;
+    record->prompt_tokens = answer->usage.prompt_tokens;
+    record->completion_tokens = answer->usage.completion_tokens;
+    record->has_cost = (is_hit || flow->have_outcome) && flow->cost_nusd != COST_UNKNOWN;
+    record->cost_nusd = flow->cost_nusd;
+    record->saved_nusd = answer->saved_nusd;
+    record->upstream_ns = answer->upstream_ns;
+    record->overhead_ns = overhead_ns > 0 ? overhead_ns : 0;
+    record->duration_ns = now_ns - flow->request->started_ns;
+    access_log_write(env->access_log, record);
     return STEP_NEXT;
 }
 
@@ -530,7 +560,7 @@ static void on_failed(struct attempt *attempt, enum outcome outcome) {
 
 /* -- public -------------------------------------------------------------------------------- */
 
-void flow_start(struct flow *flow, const struct flow_request *request, struct sink *sink) {
+void flow_start(struct flow *flow, struct flow_request *request, struct sink *sink) {
     flow->request = request;
     flow->sink = sink;
     flow_run(flow);
@@ -540,8 +570,6 @@ void flow_start(struct flow *flow, const struct flow_request *request, struct si
 static void stop_attempt(struct flow *flow, enum outcome outcome) {
     flow->ops->cancel(&flow->attempt);
     book_attempt(flow, outcome);
-    flow->answer.usage = flow->attempt.usage;
-    flow->answer.cost_nusd = flow->cost_nusd;
 }
 
 void flow_abort(struct flow *flow) {

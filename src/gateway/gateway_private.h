@@ -2,6 +2,7 @@
 #ifndef OPTIROUTE_SRC_GATEWAY_PRIVATE_H
 #define OPTIROUTE_SRC_GATEWAY_PRIVATE_H
 
+#include "base/hash.h"
 #include "gateway/flow.h"
 #include "gateway/gateway.h"
 

@@ -10,7 +10,6 @@
 #include "base/hash.h"
 #include "base/text.h"
 
-#define MAX_WORDS 4096      /* of one answer, whatever max_tokens says */
 #define LONGEST_WORD 12     /* bytes of the longest word below, with its blank */
 #define USUAL_WORDS_MIN 24  /* an answer has this many words ... */
 #define USUAL_WORDS_SPAN 96 /* ... up to this many more, if max_tokens allows */
@@ -67,9 +66,6 @@ struct bytes prov_simulated_text(const struct conf_simulated *simulated, const s
     int64_t words = USUAL_WORDS_MIN + (int64_t)(next_random(&state) % USUAL_WORDS_SPAN);
     if (words > chat->max_tokens) {
         words = chat->max_tokens;
-    }
-    if (words > MAX_WORDS) {
-        words = MAX_WORDS;
     }
     char *text = arena_alloc(arena, (size_t)words * LONGEST_WORD + 1);
     if (text == NULL) {
@@ -148,17 +144,14 @@ static void fire(void *argument) {
     }
     bool last = simulation->sent == simulation->text.size;
     struct bytes piece = bytes_make(simulation->text.data + from, simulation->sent - from);
+    attempt->events->piece(attempt, piece);
+    /* piece may not cancel, but the last event may free the attempt: nothing is touched after it */
     if (last) {
         fill_usage(attempt, simulation->latency_ns);
+        attempt->events->done(attempt);
     } else if (arm(attempt) == -1) {
         fill_usage(attempt, timers_now_ns(attempt->timers) - simulation->started_ns);
         attempt->events->failed(attempt, OUTCOME_NO_MEMORY);
-        return;
-    }
-    /* piece may not cancel, but the last event may free the attempt: nothing is touched after it */
-    attempt->events->piece(attempt, piece);
-    if (last) {
-        attempt->events->done(attempt);
     }
 }
 

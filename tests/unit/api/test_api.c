@@ -231,6 +231,7 @@ START_TEST(cache_control_is_obeyed) {
         {"Cache-Control: max-age=x\r\n", "hit"},
         {"Cache-Control: max-age=99999999999999999999\r\n", "hit"},
         {"Cache-Control: no-store, no-cache\r\n", "bypass"},
+        {"Cache-Control: max-age=60\r\nCACHE-CONTROL: no-store\r\n", "bypass"},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         char want[64];
@@ -257,6 +258,30 @@ START_TEST(a_stream_has_pieces_the_answer_and_done) {
     }
     generate("{\"prompt\":\"tell\"}");
     ck_assert_has("x-optiroute-cache: hit");
+}
+END_TEST
+
+static uint64_t count_of(int status) {
+    return metric_total(region, METRIC_HTTP_REQUESTS, METHOD_POST, ENDPOINT_GENERATE,
+                        metrics_status_index(status));
+}
+
+/* Not at its head: what http_request_duration_seconds promises is the complete answer. */
+START_TEST(a_stream_is_counted_once_at_its_end) {
+    const char *request = "POST /generate HTTP/1.1\r\nHost: h\r\nContent-Length: 31\r\n\r\n"
+                          "{\"prompt\":\"tell\",\"stream\":true}";
+    ck_assert_int_eq(write(client, request, strlen(request)), (ssize_t)strlen(request));
+    event_base_loop(base, EVLOOP_NONBLOCK);
+    ck_assert_int_eq(fake_timers_step(&fake), 1);
+    ck_assert_int_gt(read(client, answer, sizeof(answer)), 0);
+    ck_assert_uint_eq(count_of(200), 0);
+    collect();
+    ck_assert_has("data: [DONE]\n\n");
+    ck_assert_uint_eq(count_of(200), 1);
+    ck_assert_uint_eq(metric_total(region, METRIC_HTTP_DURATION, METHOD_POST, ENDPOINT_GENERATE, 0),
+                      1);
+    generate("{\"prompt\":\"tell\",\"stream\":true}"); /* the hit */
+    ck_assert_uint_eq(count_of(200), 2);
 }
 END_TEST
 
@@ -330,9 +355,7 @@ START_TEST(a_client_that_leaves_stops_its_upstream) {
     ck_assert_uint_eq(gateway_flows(gateway), 0);
     ck_assert_ptr_null(fake.first);
     ck_assert_uint_eq(metric_total(region, METRIC_CLIENT_ABORTS, 0, 0, 0), 1);
-    ck_assert_uint_eq(metric_total(region, METRIC_HTTP_REQUESTS, METHOD_POST, ENDPOINT_GENERATE,
-                                   metrics_status_index(499)),
-                      1);
+    ck_assert_uint_eq(count_of(499), 1);
 }
 END_TEST
 
@@ -344,6 +367,7 @@ static Suite *make_suite(void) {
     tcase_add_test(tcase, what_means_the_same_shares_an_entry_and_nothing_else_does);
     tcase_add_test(tcase, cache_control_is_obeyed);
     tcase_add_test(tcase, a_stream_has_pieces_the_answer_and_done);
+    tcase_add_test(tcase, a_stream_is_counted_once_at_its_end);
     tcase_add_test(tcase, paths_methods_and_types);
     tcase_add_test(tcase, draining_is_not_ready);
     tcase_add_test(tcase, bad_http_is_answered_in_the_same_shape);

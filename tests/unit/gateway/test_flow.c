@@ -1,7 +1,12 @@
 /* The life of a request against a real region and store, with a clock turned by hand. */
+#include "config.h"
+
 #include "unit.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "fake_timers.h"
@@ -27,6 +32,7 @@ static struct region *region;
 static struct labels labels;
 static struct fake_timers fake;
 static struct gateway *gateway;
+static int log_fd; /* a memory file behind the access log */
 
 /* What the one sink of a test heard. */
 static struct {
@@ -34,7 +40,7 @@ static struct {
     char text[8192];
     struct answer answer;
     char provider[64], reason[128], model[64];
-    int status;
+    int status, retry_after_s;
     char code[64];
 } heard;
 
@@ -64,6 +70,7 @@ static void on_failed(struct sink *sink, const struct failure *failure) {
     (void)sink;
     heard.failed++;
     heard.status = failure->status;
+    heard.retry_after_s = failure->retry_after_s;
     snprintf(heard.code, sizeof(heard.code), "%s", failure->code);
 }
 static struct sink sink = {on_head, on_piece, on_done, on_failed};
@@ -82,12 +89,16 @@ static void setup(void) {
     ck_assert_msg(region != NULL, "%s", error);
     ck_assert_int_eq(labels_bind(&labels, conf, region, error, sizeof(error)), 0);
     fake = (struct fake_timers){.now_ns = 5 * NS_PER_S};
+    char log_path[64];
+    log_fd = memfd_create("access_log", MFD_CLOEXEC);
+    ck_assert_int_ne(log_fd, -1);
+    snprintf(log_path, sizeof(log_path), "/proc/self/fd/%d", log_fd);
     struct gateway_env env = {.conf = conf,
                               .labels = &labels,
                               .region = region,
                               .store = store_open(region),
                               .metrics = {counters_row(region, 0)},
-                              .access_log = access_log_open(""),
+                              .access_log = access_log_open(log_path),
                               .timers = fake_timers_make(&fake)};
     gateway = gateway_new(&env);
     ck_assert_ptr_nonnull(gateway);
@@ -101,6 +112,7 @@ static void teardown(void) {
     gateway_free(gateway);
     store_close(env.store);
     access_log_close(env.access_log);
+    close(log_fd);
     region_destroy(region);
     conf_free(conf);
     conf_errors_fini(&errors);
@@ -110,20 +122,25 @@ struct ask {
     const char *to, *prompt;
     enum cache_mode cache;
     bool stream;
+    const char *model;
 };
 
 static struct flow *start(struct ask ask) {
     struct flow *flow = flow_new(gateway);
     struct flow_request *request = arena_calloc(flow_arena(flow), 1, sizeof(*request));
-    request->chat = (struct chat){
-        .prompt = bytes_from_str(ask.prompt), .max_tokens = 100, .stream = ask.stream};
+    char *prompt = strdup(ask.prompt); /* gone when flow_start returns, as a request body is */
+    request->chat =
+        (struct chat){.prompt = bytes_from_str(prompt), .max_tokens = 100, .stream = ask.stream};
+    request->route.model = bytes_from_str(ask.model);
     request->route.route = conf_find_route(conf, bytes_from_str(ask.to));
     request->route.provider = conf_find_provider(conf, bytes_from_str(ask.to));
-    request->canonical = bytes_from_str(ask.prompt);
+    request->canonical = bytes_from_str(prompt);
     request->cache = ask.cache;
     request->max_age_ms = INT64_MAX;
     request->started_ns = request->parsed_ns = fake.now_ns;
     flow_start(flow, request, &sink);
+    memset(prompt, '#', strlen(prompt));
+    free(prompt);
     return flow;
 }
 
@@ -132,6 +149,19 @@ static void run(struct ask ask) {
     while (fake_timers_step(&fake)) {
     }
 }
+
+/* The access line of the one request so far. */
+static const char *line(void) {
+    static char lines[2048];
+    access_log_flush(gateway_env(gateway)->access_log);
+    ssize_t size = pread(log_fd, lines, sizeof(lines) - 1, 0);
+    ck_assert_int_gt(size, 0);
+    lines[size] = '\0';
+    ck_assert_ptr_eq(strchr(lines, '\n'), lines + size - 1);
+    return lines;
+}
+#define ck_assert_line_has(part) \
+    ck_assert_msg(strstr(line(), part) != NULL, "no %s in: %s", part, line())
 
 static uint64_t total(enum metric_id id, unsigned i, unsigned j, unsigned k) {
     return metric_total(region, id, i, j, k);
@@ -144,7 +174,7 @@ static uint64_t event(enum metric_cache_event what) {
 }
 
 START_TEST(a_miss_is_paid_and_the_next_is_a_hit) {
-    run((struct ask){"auto", "hello", CACHE_USE, false});
+    run((struct ask){"auto", "hello", CACHE_USE, false, NULL});
     ck_assert_int_eq(heard.dones, 1);
     ck_assert_int_eq(heard.answer.cache, ANSWER_MISS);
     ck_assert_str_eq(heard.provider, "cheap1");
@@ -162,7 +192,7 @@ START_TEST(a_miss_is_paid_and_the_next_is_a_hit) {
     memcpy(first, heard.text, sizeof(first));
 
     int64_t before_ns = fake.now_ns;
-    start((struct ask){"auto", "hello", CACHE_USE, false}); /* answered before it returns */
+    start((struct ask){"auto", "hello", CACHE_USE, false, NULL}); /* answered before it returns */
     ck_assert_int_eq(heard.dones, 2);
     ck_assert_int_eq(fake.now_ns, before_ns);
     ck_assert_int_eq(heard.answer.cache, ANSWER_HIT);
@@ -181,33 +211,33 @@ START_TEST(a_miss_is_paid_and_the_next_is_a_hit) {
 END_TEST
 
 START_TEST(another_route_or_prompt_never_shares) {
-    run((struct ask){"auto", "hello", CACHE_USE, false});
-    run((struct ask){"auto", "hello!", CACHE_USE, false});
-    run((struct ask){"cheap1", "hello", CACHE_USE, false});
-    run((struct ask){"shaky", "hello", CACHE_USE, false});
+    run((struct ask){"auto", "hello", CACHE_USE, false, NULL});
+    run((struct ask){"auto", "hello!", CACHE_USE, false, NULL});
+    run((struct ask){"cheap1", "hello", CACHE_USE, false, NULL});
+    run((struct ask){"shaky", "hello", CACHE_USE, false, NULL});
     ck_assert_uint_eq(event(CACHE_EVENT_HIT), 0);
     ck_assert_uint_eq(event(CACHE_EVENT_MISS), 4);
 }
 END_TEST
 
 START_TEST(no_store_neither_reads_nor_writes_and_no_cache_only_does_not_read) {
-    run((struct ask){"auto", "hello", CACHE_NO_STORE, false});
+    run((struct ask){"auto", "hello", CACHE_NO_STORE, false, NULL});
     ck_assert_int_eq(heard.answer.cache, ANSWER_BYPASS);
     ck_assert_uint_eq(event(CACHE_EVENT_STORE), 0);
-    run((struct ask){"auto", "hello", CACHE_NO_READ, false});
+    run((struct ask){"auto", "hello", CACHE_NO_READ, false, NULL});
     ck_assert_int_eq(heard.answer.cache, ANSWER_BYPASS);
     ck_assert_uint_eq(event(CACHE_EVENT_STORE), 1);
     ck_assert_uint_eq(event(CACHE_EVENT_BYPASS), 2);
-    run((struct ask){"auto", "hello", CACHE_USE, false});
+    run((struct ask){"auto", "hello", CACHE_USE, false, NULL});
     ck_assert_int_eq(heard.answer.cache, ANSWER_HIT);
-    run((struct ask){"auto", "hello", CACHE_NO_STORE, false});
+    run((struct ask){"auto", "hello", CACHE_NO_STORE, false, NULL});
     ck_assert_int_eq(heard.answer.cache, ANSWER_BYPASS);
     ck_assert_uint_eq(total(METRIC_COST, pair_of("cheap1"), 0, 0), 30000);
 }
 END_TEST
 
 START_TEST(a_failed_provider_costs_nothing_and_the_fallback_answers) {
-    run((struct ask){"shaky", "hello", CACHE_USE, false});
+    run((struct ask){"shaky", "hello", CACHE_USE, false, NULL});
     ck_assert_int_eq(heard.dones, 1);
     ck_assert_str_eq(heard.provider, "cheap1");
     ck_assert(bytes_equal_str(heard.answer.routed_to, "broken"));
@@ -221,32 +251,34 @@ START_TEST(a_failed_provider_costs_nothing_and_the_fallback_answers) {
 END_TEST
 
 START_TEST(without_a_fallback_a_failure_is_a_502_and_is_not_stored) {
-    run((struct ask){"dead", "hello", CACHE_USE, false});
+    run((struct ask){"dead", "hello", CACHE_USE, false, NULL});
     ck_assert_int_eq(heard.failed, 1);
     ck_assert_int_eq(heard.status, 502);
     ck_assert_str_eq(heard.code, outcome_name(OUTCOME_SIMULATED_FAILURE));
     ck_assert_uint_eq(event(CACHE_EVENT_STORE), 0);
+    ck_assert_line_has("\"prompt_tokens\":null,");
+    ck_assert_line_has("\"cost_usd\":0.000000000,");
 }
 END_TEST
 
 START_TEST(an_unknown_price_is_unknown_and_counted) {
-    run((struct ask){"free", "hello", CACHE_USE, false});
+    run((struct ask){"free", "hello", CACHE_USE, false, NULL});
     ck_assert_int_eq(heard.answer.cost_nusd, COST_UNKNOWN);
     ck_assert_uint_eq(total(METRIC_UNKNOWN_PRICE, pair_of("free"), 0, 0), 1);
-    run((struct ask){"free", "hello", CACHE_USE, false});
+    run((struct ask){"free", "hello", CACHE_USE, false, NULL});
     ck_assert_int_eq(heard.answer.cost_nusd, 0); /* the hit */
 }
 END_TEST
 
 START_TEST(a_stream_is_heard_in_pieces_and_stored_whole) {
-    run((struct ask){"auto", "hello", CACHE_USE, true});
+    run((struct ask){"auto", "hello", CACHE_USE, true, NULL});
     ck_assert_int_eq(heard.heads, 1);
     ck_assert_int_gt(heard.pieces, 10);
     ck_assert_int_eq(heard.dones, 1);
     int pieces = heard.pieces;
     char first[8192];
     memcpy(first, heard.text, sizeof(first));
-    run((struct ask){"auto", "hello", CACHE_USE, false});
+    run((struct ask){"auto", "hello", CACHE_USE, false, NULL});
     ck_assert_int_eq(heard.answer.cache, ANSWER_HIT);
     ck_assert_str_eq(heard.text, first);
     ck_assert_int_eq(heard.pieces, pieces);
@@ -254,7 +286,7 @@ START_TEST(a_stream_is_heard_in_pieces_and_stored_whole) {
 END_TEST
 
 START_TEST(a_client_that_leaves_pays_for_what_was_delivered) {
-    struct flow *flow = start((struct ask){"auto", "hello", CACHE_USE, true});
+    struct flow *flow = start((struct ask){"auto", "hello", CACHE_USE, true, NULL});
     ck_assert_int_eq(fake_timers_step(&fake), 1);
     int64_t gone_ns = fake.now_ns;
     flow_abort(flow);
@@ -265,16 +297,48 @@ START_TEST(a_client_that_leaves_pays_for_what_was_delivered) {
                       (uint64_t)cost_of_time(5000, gone_ns - 5 * NS_PER_S));
     ck_assert_uint_eq(total(METRIC_TOKENS, pair_of("cheap1"), TOKEN_COMPLETION, 0), 1);
     ck_assert_uint_eq(event(CACHE_EVENT_STORE), 0);
+    ck_assert_line_has("\"status\":499,");
+    ck_assert_line_has("\"outcome\":\"client_gone\",\"prompt_tokens\":2,\"completion_tokens\":1,");
+    char cost[64];
+    snprintf(cost, sizeof(cost), "\"cost_usd\":0.%09d,",
+             (int)total(METRIC_COST, pair_of("cheap1"), 0, 0));
+    ck_assert_line_has(cost);
+}
+END_TEST
+
+START_TEST(a_stream_that_breaks_is_paid_for_what_was_delivered) {
+    start((struct ask){"strong1", "hello", CACHE_USE, true, NULL});
+    ck_assert_int_eq(fake_timers_step(&fake), 1);
+    fake.refuse = 1; /* after the second piece the provider has no timer for the third */
+    ck_assert_int_eq(fake_timers_step(&fake), 1);
+    ck_assert_int_eq(heard.pieces, 2);
+    ck_assert_int_eq(heard.failed, 1);
+    unsigned pair = pair_of("strong1");
+    ck_assert_uint_eq(total(METRIC_TOKENS, pair, TOKEN_PROMPT, 0), 2);
+    ck_assert_uint_eq(total(METRIC_TOKENS, pair, TOKEN_COMPLETION, 0), 2);
+    ck_assert_uint_eq(total(METRIC_COST, pair, 0, 0), 4 * 200);
+    ck_assert_uint_eq(event(CACHE_EVENT_STORE), 0);
+    ck_assert_line_has("\"outcome\":\"no_memory\",\"prompt_tokens\":2,\"completion_tokens\":2,");
+    ck_assert_line_has("\"cost_usd\":0.000000800,");
+}
+END_TEST
+
+START_TEST(a_request_that_asked_no_model_has_no_cost) {
+    run((struct ask){"auto", "hello", CACHE_USE, false, "unknown"});
+    ck_assert_int_eq(heard.status, 400);
+    ck_assert_line_has("\"outcome\":null,\"prompt_tokens\":null,");
+    ck_assert_line_has("\"cost_usd\":null,");
 }
 END_TEST
 
 START_TEST(shutdown_answers_503_to_all_that_wait) {
-    start((struct ask){"auto", "one", CACHE_USE, false});
-    start((struct ask){"auto", "two", CACHE_USE, false});
+    start((struct ask){"auto", "one", CACHE_USE, false, NULL});
+    start((struct ask){"auto", "two", CACHE_USE, false, NULL});
     ck_assert_uint_eq(gateway_flows(gateway), 2);
     gateway_abort_all(gateway);
     ck_assert_int_eq(heard.failed, 2);
     ck_assert_int_eq(heard.status, 503);
+    ck_assert_int_eq(heard.retry_after_s, 1);
     ck_assert_uint_eq(gateway_flows(gateway), 0);
 }
 END_TEST
@@ -283,7 +347,7 @@ START_TEST(a_thousand_wait_at_once) {
     char prompts[1000][16];
     for (int i = 0; i < 1000; i++) {
         snprintf(prompts[i], sizeof(prompts[i]), "prompt %d", i);
-        start((struct ask){"auto", prompts[i], CACHE_USE, false});
+        start((struct ask){"auto", prompts[i], CACHE_USE, false, NULL});
     }
     ck_assert_uint_eq(gateway_flows(gateway), 1000);
     while (fake_timers_step(&fake)) {
@@ -296,7 +360,7 @@ END_TEST
 
 START_TEST(without_a_timer_the_client_hears_503) {
     fake.refuse = 1;
-    run((struct ask){"auto", "hello", CACHE_USE, false});
+    run((struct ask){"auto", "hello", CACHE_USE, false, NULL});
     ck_assert_int_eq(heard.status, 503);
     ck_assert_str_eq(heard.code, outcome_name(OUTCOME_NO_MEMORY));
 }
@@ -321,6 +385,8 @@ static Suite *make_suite(void) {
     tcase_add_test(tcase, an_unknown_price_is_unknown_and_counted);
     tcase_add_test(tcase, a_stream_is_heard_in_pieces_and_stored_whole);
     tcase_add_test(tcase, a_client_that_leaves_pays_for_what_was_delivered);
+    tcase_add_test(tcase, a_stream_that_breaks_is_paid_for_what_was_delivered);
+    tcase_add_test(tcase, a_request_that_asked_no_model_has_no_cost);
     tcase_add_test(tcase, shutdown_answers_503_to_all_that_wait);
     tcase_add_test(tcase, a_thousand_wait_at_once);
     tcase_add_test(tcase, without_a_timer_the_client_hears_503);
