@@ -37,10 +37,11 @@ struct region_params {
     uint64_t counter_layout; /* hash of what the cells mean; a difference means another layout */
 };
 
-/* Makes the region. For now a file is always emptied first; attaching to what it holds comes with
- * the survival of restarts. The file is locked (flock) as long as a process of the daemon lives; a
- * second daemon is refused, and so is a file whose bytes cannot all be allocated. NULL with a
- * one-line reason, which names the path, in error. Never partially: on failure nothing stays open.
+/* Makes the region. For now a file of ours is emptied first (one that holds anything else is
+ * refused and left alone); attaching to what it holds comes with the survival of restarts. The file
+ * is locked (flock) as long as a process of the daemon lives; a second daemon is refused, and so is
+ * a file whose bytes cannot all be allocated. NULL with a one-line reason, which names the path, in
+ * error. Never partially: on failure nothing stays open.
  */
 struct region *region_create(const struct region_params *params, char *error, size_t error_size);
 /* For tests and the master's end: unmaps. Workers never unmap. */

@@ -86,6 +86,14 @@ static int open_memfd(size_t size, char *error, size_t error_size) {
     return fd;
 }
 
+/* Only what we made may be emptied: a slip of the pen in `cache.file` must not cost somebody's
+ * data. A start that died before its header was whole left nothing at all, or zeros. */
+static bool may_be_emptied(int fd) {
+    uint64_t magic = 0;
+    ssize_t got = pread(fd, &magic, sizeof(magic), 0);
+    return got == 0 || (got == (ssize_t)sizeof(magic) && (magic == REGION_MAGIC || magic == 0));
+}
+
 static int open_file(const char *path, size_t size, char *error, size_t error_size) {
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd == -1) {
@@ -105,6 +113,10 @@ static int open_file(const char *path, size_t size, char *error, size_t error_si
         } else {
             fail(error, error_size, "cannot lock", path, reason);
         }
+        goto failed;
+    }
+    if (!may_be_emptied(fd)) {
+        fail(error, error_size, "holds something else than a cache; remove it first", path, 0);
         goto failed;
     }
     if (ftruncate(fd, 0) == -1) {

@@ -109,6 +109,42 @@ START_TEST(file_has_one_owner_and_starts_empty) {
 }
 END_TEST
 
+/* Was emptied without a word. */
+START_TEST(a_foreign_file_is_refused_and_left_alone) {
+    static const struct {
+        const char *content;
+        size_t size;
+        bool ours;
+    } rows[] = {
+        {"precious data", 13, false},
+        {"short", 5, false},
+        {"", 0, true},
+        {"\0\0\0\0\0\0\0\0", 8, true},
+    };
+    char directory[] = "/tmp/optiroute-region-XXXXXX";
+    ck_assert_ptr_nonnull(mkdtemp(directory));
+    const char *path = path_in(directory, "cache");
+    struct region_params params = params_of(1 << 20, path);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        ck_assert_int_eq(write(fd, rows[i].content, rows[i].size), (ssize_t)rows[i].size);
+        char error[300] = "";
+        struct region *region = region_create(&params, error, sizeof(error));
+        ck_assert_int_eq(region != NULL, rows[i].ours);
+        if (!rows[i].ours) {
+            char left[16];
+            ck_assert_msg(strstr(error, path) != NULL, "%s", error);
+            ck_assert_int_eq(pread(fd, left, sizeof(left), 0), (ssize_t)rows[i].size);
+            ck_assert_mem_eq(left, rows[i].content, rows[i].size);
+        }
+        region_destroy(region);
+        close(fd);
+    }
+    unlink(path);
+    rmdir(directory);
+}
+END_TEST
+
 START_TEST(impossible_files_are_named) {
     char directory[] = "/tmp/optiroute-region-XXXXXX";
     ck_assert_ptr_nonnull(mkdtemp(directory));
@@ -150,6 +186,7 @@ static Suite *make_suite(void) {
         idle_region_costs_little,
         damaged_header_is_seen,
         file_has_one_owner_and_starts_empty,
+        a_foreign_file_is_refused_and_left_alone,
         impossible_files_are_named,
         time_goes_on_and_is_shared,
     };
