@@ -109,7 +109,5 @@ void *http_exchange_user(const struct http_exchange *exchange);
 int64_t http_exchange_parsed_ns(const struct http_exchange *exchange);
 /* Monotonic time of the request's first byte. */
 int64_t http_exchange_started_ns(const struct http_exchange *exchange);
-/* "IMF-fixdate" of now, renewed once a second; 29 bytes. */
-struct bytes http_server_date(struct http_server *server);
 
 #endif

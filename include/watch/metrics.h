@@ -92,7 +92,6 @@ enum metric_route_reason {
     ROUTE_BY_SCORE,
     ROUTE_BY_PROVIDER,
     ROUTE_BY_MODEL,
-    ROUTE_BY_FALLBACK,
     ROUTE_REASON_COUNT
 };
 enum metric_recovery { RECOVERY_CLEAN, RECOVERY_REBUILT, RECOVERY_EMPTIED, RECOVERY_COUNT };
@@ -123,9 +122,8 @@ struct metrics {
 unsigned metrics_cells(void);
 uint64_t metrics_layout_hash(void);
 
-/* Index along a dimension for values from outside; never out of range. */
-enum metric_endpoint metrics_endpoint_at(unsigned index); /* past the list: ENDPOINT_OTHER */
-unsigned metrics_status_index(int status);                /* a fixed list, else the last: "other" */
+/* Index along DIM_STATUS: a fixed list, else the last, "other". */
+unsigned metrics_status_index(int status);
 
 /* Adds to a counter. Unused dimensions are 0. An index out of range panics: it is a programming
  * fault. */

@@ -161,7 +161,3 @@ struct bytes server_date_field(struct http_server *server, int64_t now_ns) {
     }
     return bytes_make(server->date, 37);
 }
-
-struct bytes http_server_date(struct http_server *server) {
-    return bytes_make(server_date_field(server, server->now_ns()).data + 6, 29);
-}

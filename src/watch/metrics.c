@@ -65,9 +65,8 @@ static const char *const token_types[TOKEN_TYPE_COUNT] = {
 static const char *const tiers[TIER_COUNT] = {
     [TIER_CHEAP] = "cheap", [TIER_STRONG] = "strong", [TIER_PROVIDER] = "provider"};
 static const char *const route_reasons[ROUTE_REASON_COUNT] = {
-    [ROUTE_BY_RULE] = "rule",   [ROUTE_BY_LENGTH] = "length",
-    [ROUTE_BY_SCORE] = "score", [ROUTE_BY_PROVIDER] = "provider",
-    [ROUTE_BY_MODEL] = "model", [ROUTE_BY_FALLBACK] = "fallback",
+    [ROUTE_BY_RULE] = "rule",         [ROUTE_BY_LENGTH] = "length", [ROUTE_BY_SCORE] = "score",
+    [ROUTE_BY_PROVIDER] = "provider", [ROUTE_BY_MODEL] = "model",
 };
 static const char *const recoveries[RECOVERY_COUNT] = {
     [RECOVERY_CLEAN] = "clean", [RECOVERY_REBUILT] = "rebuilt", [RECOVERY_EMPTIED] = "emptied"};
@@ -266,10 +265,6 @@ uint64_t metrics_hash_rows(const struct metric_row *table, unsigned count) {
         }
     }
     return hash;
-}
-
-enum metric_endpoint metrics_endpoint_at(unsigned index) {
-    return index < ENDPOINT_COUNT ? (enum metric_endpoint)index : ENDPOINT_OTHER;
 }
 
 unsigned metrics_status_index(int status) {

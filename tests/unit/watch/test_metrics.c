@@ -88,15 +88,6 @@ START_TEST(status_has_its_label) {
 }
 END_TEST
 
-START_TEST(endpoint_is_in_range) {
-    for (unsigned i = 0; i < ENDPOINT_COUNT; i++) {
-        ck_assert_uint_eq((unsigned)metrics_endpoint_at(i), i);
-    }
-    ck_assert_uint_eq(metrics_endpoint_at(ENDPOINT_COUNT), ENDPOINT_OTHER);
-    ck_assert_uint_eq(metrics_endpoint_at(UINT32_MAX), ENDPOINT_OTHER);
-}
-END_TEST
-
 START_TEST(outcomes_have_names) {
     for (unsigned i = 0; i < OUTCOME_COUNT; i++) {
         ck_assert_uint_gt(strlen(outcome_name((enum outcome)i)), 0);
@@ -261,7 +252,6 @@ static Suite *make_suite(void) {
     tcase_add_test(table, cells_do_not_overlap);
     tcase_add_test(table, rows_are_complete);
     tcase_add_loop_test(table, status_has_its_label, 0, COUNT(status_cases));
-    tcase_add_test(table, endpoint_is_in_range);
     tcase_add_test(table, outcomes_have_names);
     tcase_add_test(table, bounds_are_those_of_the_contract);
     tcase_add_test(table, layout_hash_changes_with_the_table);
