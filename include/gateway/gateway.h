@@ -23,6 +23,7 @@ struct gateway_env {
     struct metrics metrics;
     struct access_log *access_log;
     struct timers timers;
+    const char *metrics_address; /* where /metrics really is, to tell those who ask here; "": off */
 };
 
 struct gateway;

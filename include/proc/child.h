@@ -36,6 +36,7 @@ struct child_env {
     uint32_t generation; /* of the configuration */
     const struct identity *identity;
     struct listeners *listeners; /* of its role; those of the other role are closed */
+    const char *metrics_address; /* where the metrics worker listens; "" when there is none */
     pid_t master;
     int life_fd; /* end of file: the master is gone */
     int bell_fd; /* a byte wakes the master */

@@ -166,7 +166,7 @@ static void answer_metrics(struct api_call *call, const struct http_head *head, 
     (void)head;
     (void)body;
     char message[256];
-    const char *address = call->api->env->conf->metrics_listen.text;
+    const char *address = call->api->env->metrics_address;
     if (address[0] != '\0') {
         snprintf(message, sizeof(message),
                  "metrics are served by their own worker at http://%s/metrics", address);

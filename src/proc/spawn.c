@@ -53,6 +53,7 @@ static void drop_master_things(struct master *master, const struct seat *seat) {
 
 static _Noreturn void become_child(struct master *master, const struct generation *generation,
                                    const struct seat *seat, int slot) {
+    const char *metrics_address = master->metrics.count > 0 ? master->metrics.items[0].name : "";
     drop_master_things(master, seat);
     bool is_metrics = seat->role == BOARD_METRICS;
     struct child_env env = {
@@ -65,6 +66,7 @@ static _Noreturn void become_child(struct master *master, const struct generatio
         .generation = generation->number,
         .identity = &master->identity,
         .listeners = is_metrics ? &master->metrics : &master->clients,
+        .metrics_address = metrics_address,
         .master = master->pid,
         .life_fd = master->life_read,
         .bell_fd = master->bell_write,

@@ -98,6 +98,7 @@ static int build_gateway(struct worker *worker, const struct child_env *env) {
         .metrics = worker->child.metrics,
         .access_log = worker->access_log,
         .timers = loop_timers_interface(&worker->timers),
+        .metrics_address = env->metrics_address,
     };
     worker->gateway = worker->store != NULL ? gateway_new(&gateway_env) : NULL;
     worker->api = worker->gateway != NULL ? api_new(worker->gateway) : NULL;

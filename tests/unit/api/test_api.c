@@ -13,7 +13,6 @@
 
 static const char text[] =
     "cache: {size: 8MB}\n"
-    "metrics_listen: \"127.0.0.1:9999\"\n"
     "providers:\n"
     "  small: {type: simulated, default_model: s, per_second: 0.000005}\n"
     "  broken: {type: simulated, default_model: b, simulated: {failure_rate: 1}}\n"
@@ -53,7 +52,8 @@ static void setup(void) {
                               .store = store_open(region),
                               .metrics = {counters_row(region, 0)},
                               .access_log = access_log_open(""),
-                              .timers = fake_timers_make(&fake)};
+                              .timers = fake_timers_make(&fake),
+                              .metrics_address = "127.0.0.1:9999"};
     gateway = gateway_new(&env);
     api = api_new(gateway);
     base = event_base_new();
@@ -171,6 +171,8 @@ START_TEST(bodies_are_judged_by_the_table) {
          "\"param\":\"prompt\",\"code\":\"doubled_key\""},
         {"{\"prompt\":\"x\",\"a\":1,\"a\":2}", 400, "\"code\":\"doubled_key\""},
         {"{\"prompt\":\"x\",\"a\":[{\"b\":1,\"b\":2}]}", 400, "\"code\":\"doubled_key\""},
+        {"{\"prompt\":\"x\",\"user\":1,\"us\\u0065r\":2}", 400, "\"code\":\"doubled_key\""},
+        {"{\"prompt\":\"x\",\"metadata\":{\"b\":1,\"b\":2}}", 400, "\"code\":\"doubled_key\""},
         {"{\"prompt\":\"\xff\"}", 400, "\"code\":\"invalid_json\""},
         {"{\"prompt\":\"x\",\"provider\":\"broken\"}", 502, "\"type\":\"upstream_error\""},
     };
