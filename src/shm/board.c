@@ -175,7 +175,7 @@ void board_sum_gauges(const struct region *region, int64_t *connections, int64_t
     int seen = slots_seen(region);
     for (int i = 0; i < seen; i++) {
         const struct board_slot *slot = region_slot(region, i);
-        if (role_of(slot) == BOARD_FREE) {
+        if (role_of(slot) != BOARD_WORKER) {
             continue;
         }
         const struct board_gauges *gauges = &slot->gauges;

@@ -102,9 +102,9 @@ START_TEST(sums_count_who_they_should) {
     ck_assert_uint_eq(workers, 2);
     int64_t connections, idle, in_flight;
     board_sum_gauges(region, &connections, &idle, &in_flight);
-    ck_assert_int_eq(connections, 45);
-    ck_assert_int_eq(idle, 6);
-    ck_assert_int_eq(in_flight, 12);
+    ck_assert_int_eq(connections, 37);
+    ck_assert_int_eq(idle, 5);
+    ck_assert_int_eq(in_flight, 10);
     for (int slot = 0; slot < 6; slot++) {
         board_release(region, slot);
     }
