@@ -1,0 +1,366 @@
+"""Master, workers and signals: reload, log rotation, stopping, dying."""
+import os
+import re
+import signal
+import socket
+import time
+
+import pytest
+
+from optiroute import (PATIENCE, Client, Closed, Daemon, children, compose, eventually, in_parallel,
+                       is_alive, merged)
+
+
+def slow(daemon, ms, prompt="slow", client=None, **members):
+    """A connection with a request under way that takes that many milliseconds."""
+    client = client or daemon.connect()
+    client.send(compose("POST", "/generate", {"prompt": prompt, "provider": "pace",
+                                              "max_tokens": ms, **members},
+                        ["Cache-Control: no-store"]))
+    return client
+
+
+def under_way(daemon, count):
+    """That many requests of `slow` have come in since the daemon began (gauges follow only once a
+    second, counters at once)."""
+    eventually(lambda: daemon.metrics().total("llm_cache_events_total", event_type="bypass")
+               == count, what=f"{count} requests under way")
+
+
+def refuses_connections(address):
+    try:
+        socket.create_connection(address, 1).close()
+        return False
+    except ConnectionRefusedError:
+        return True
+
+
+# -- HUP -------------------------------------------------------------------------------------------
+
+def test_reload_replaces_the_workers_and_finishes_what_is_under_way(daemons):
+    daemon = daemons()
+    old = set(daemon.workers())
+    with slow(daemon, 1500) as waiting, daemon.connect() as kept:
+        assert kept.request("GET", "/health").status == 200
+        under_way(daemon, 1)
+        changed = merged(daemon.settings, {"workers": 3, "providers": {
+            "added": daemon.settings["providers"]["small"]}})
+        daemon.settings = changed
+        assert daemon.generate("x", provider="added").status == 400
+        daemon.reload(changed)
+        assert daemon.generate("x", provider="added").status == 200
+        answer = waiting.read_answer()
+        assert answer.status == 200 and answer.closes()
+        answer = kept.request("GET", "/health")  # a kept connection has one more request free
+        assert answer.status == 200 and answer.closes()
+    eventually(lambda: old.isdisjoint(daemon.workers()) and len(daemon.workers()) == 3)
+    metrics = daemon.metrics()
+    assert metrics.total("optiroute_config_generation") == 2
+    assert metrics.total("optiroute_config_last_reload_successful") == 1
+    assert metrics.total("optiroute_workers") == 3
+    assert metrics.total("optiroute_worker_restarts_total") == 0, "nobody died"
+
+
+def test_reload_keeps_the_cache(daemons):
+    daemon = daemons()
+    daemon.generate("kept over a reload")
+    daemon.reload()
+    assert daemon.generate("kept over a reload").json()["cached"] is True
+
+
+def test_reload_with_another_route_does_not_serve_its_old_answers(daemons):
+    daemon = daemons()
+    assert daemon.generate("changing").json()["routed_to"] == "small"
+    daemon.reload(merged(daemon.settings, {"routes": {"auto": {"cheap": "pace"}}}))
+    body = daemon.generate("changing", max_tokens=100).json()
+    assert (body["routed_to"], body["cached"]) == ("pace", False)
+
+
+@pytest.mark.parametrize("broken", ["lisen: x\n", "listen: [\n", "", "routes: {auto: {cheap: no}}\n"],
+                         ids=["unknown key", "syntax", "empty is built in", "dangling"])
+def test_reload_of_a_broken_file_changes_nothing(daemons, broken):
+    daemon = daemons()
+    before = daemon.workers()
+    start = len(daemon.log.lines)
+    if broken == "":
+        daemon.config_path.unlink()
+    else:
+        daemon.write_config(broken)
+    daemon.send_signal(signal.SIGHUP)
+    eventually(lambda: daemon.metrics().total("optiroute_config_last_reload_successful") == 0)
+    assert daemon.workers() == before
+    assert daemon.metrics().total("optiroute_config_generation") == 1
+    daemon.log.wait_for(re.escape(str(daemon.config_path)), start)
+    assert daemon.generate("still here", provider="large").status == 200
+    daemon.reload(daemon.settings)
+    assert daemon.metrics().total("optiroute_config_last_reload_successful") == 1
+
+
+def test_reload_names_keys_that_need_a_restart(daemons):
+    daemon = daemons()
+    start = len(daemon.log.lines)
+    daemon.reload(merged(daemon.settings, {"cache": {"size": "16MB"}, "listen": ["127.0.0.1:1"]}))
+    daemon.log.wait_for(r"only a restart brings into force: listen, cache.size", start)
+    assert daemon.generate("as before").status == 200
+
+
+def test_many_reloads_under_load_fail_no_request(daemons):
+    daemon = daemons()
+    done = []
+
+    def one(i):
+        count, client = 0, daemon.connect()
+        while not done:
+            answer = client.request("POST", "/generate", {"prompt": f"{i} {count}"})
+            assert answer.status == 200
+            count += 1
+            if answer.closes():
+                client.close()
+                client = daemon.connect()
+        client.close()
+        return count
+
+    def reloads():
+        for _ in range(5):
+            daemon.reload()
+        done.append(True)
+        return 1
+
+    try:
+        counts = in_parallel(9, lambda i: reloads() if i == 8 else one(i))
+    finally:
+        done.append(True)
+    assert min(counts) > 0
+    assert daemon.metrics().total("optiroute_config_generation") == 6
+
+
+# -- USR1 ------------------------------------------------------------------------------------------
+
+def test_log_rotation_loses_no_line(daemons):
+    daemon = daemons()
+    done = []
+
+    def ask(i):
+        ids = []
+        with daemon.connect() as client:
+            while not done:
+                ids.append(client.request("GET", "/health").field("x-request-id"))
+        return ids
+
+    def rotate():
+        kept = []
+        for number in range(5):
+            eventually(daemon.access_lines, what="a line in the fresh log")
+            kept.append(daemon.access_path.with_name(f"rotated.{number}"))
+            daemon.access_path.rename(kept[-1])
+            daemon.send_signal(signal.SIGUSR1)
+            eventually(daemon.access_path.exists, what="a fresh log")
+        done.append(True)
+        return kept
+
+    try:
+        *asked, kept = in_parallel(5, lambda i: rotate() if i == 4 else ask(i))
+    finally:
+        done.append(True)
+    daemon.stop()
+    text = "".join(path.read_text() for path in kept) + daemon.access_path.read_text()
+    written = re.findall(r'"request_id":"([^"]+)"', text)
+    expected = [request_id for ids in asked for request_id in ids]
+    assert len(expected) > 100
+    assert sorted(written) == sorted(expected)
+    assert text.count("\n") == len(written)
+
+
+# -- stopping --------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT, signal.SIGINT])
+def test_quit_finishes_requests_in_flight(daemons, number):
+    daemon = daemons()
+    with slow(daemon, 1000) as plain, slow(daemon, 1000, stream=True) as stream, \
+            daemon.connect() as idle:
+        assert idle.request("GET", "/health").status == 200
+        under_way(daemon, 2)
+        daemon.send_signal(number)
+        idle.assert_closed()
+        assert plain.read_answer().status == 200
+        assert stream.read_answer().body.endswith(b"data: [DONE]\n\n")
+    assert daemon.wait() == 0
+    assert refuses_connections(daemon.address)
+    assert len(daemon.access_lines()) == 3
+
+
+def test_shutdown_timeout_ends_what_does_not_finish(daemons):
+    daemon = daemons({"limits": {"shutdown_timeout": "300ms"}})
+    with slow(daemon, 30000) as plain, slow(daemon, 30000, stream=True) as stream:
+        under_way(daemon, 2)
+        started = time.monotonic()
+        daemon.send_signal(signal.SIGTERM)
+        answer = plain.read_answer()
+        assert answer.status == 503
+        assert answer.error()["code"] == "shutdown"
+        answer = stream.read_answer()
+        assert answer.status == 503, "nothing of the stream was sent yet"
+        assert 0.3 <= time.monotonic() - started < 10
+    assert daemon.wait() == 0
+
+
+def test_shutdown_breaks_a_stream_with_an_error_event(daemons):
+    daemon = daemons({"limits": {"shutdown_timeout": "300ms"}})
+    with slow(daemon, 3000, stream=True) as stream:
+        assert stream.read_head().status == 200  # it has begun
+        assert stream.read_chunk().startswith(b"data: ")
+        daemon.send_signal(signal.SIGTERM)
+        rest = stream.read_to_end()
+        assert b'data: {"error":{' in rest and b"[DONE]" not in rest
+        assert not rest.endswith(b"0\r\n\r\n"), "the last chunk would say that all is well"
+    assert daemon.wait() == 0
+
+
+def test_readiness_fails_during_drain_delay_while_it_still_serves(daemons):
+    daemon = daemons({"limits": {"drain_delay": "1500ms"}})
+    started = time.monotonic()
+    daemon.send_signal(signal.SIGTERM)
+    eventually(lambda: daemon.request("GET", "/health/ready").status == 503)
+    answer = daemon.request("GET", "/health/ready")
+    assert answer.error()["code"] == "draining"
+    assert answer.field("retry-after") == "1"
+    assert daemon.request("GET", "/health").status == 200
+    assert daemon.generate("a late one").status == 200
+    assert daemon.wait() == 0
+    assert time.monotonic() - started >= 1.5
+
+
+def test_term_twice_ends_at_once(daemons):
+    daemon = daemons({"limits": {"drain_delay": "60s", "shutdown_timeout": "60s"}})
+    with slow(daemon, 50000) as client:
+        under_way(daemon, 1)
+        daemon.send_signal(signal.SIGTERM)
+        daemon.log.wait_for("told to end")
+        started = time.monotonic()
+        daemon.send_signal(signal.SIGTERM)
+        assert daemon.wait() == 0
+        assert time.monotonic() - started < 5
+        with pytest.raises(Closed):
+            client.read_answer()
+
+
+def test_children_are_gone_when_the_master_ends(daemons):
+    daemon = daemons()
+    pids = children(daemon.pid)
+    assert len(pids) == 3
+    daemon.stop()
+    assert not any(is_alive(pid) for pid in pids)
+
+
+# -- dying -----------------------------------------------------------------------------------------
+
+def test_a_killed_worker_takes_only_its_own_requests_along(daemons):
+    daemon = daemons({"workers": 3})
+    for turn, victim in enumerate(daemon.workers(), 1):
+        clients = [slow(daemon, 1000, f"{victim} {i}") for i in range(12)]
+        under_way(daemon, 12 * turn)
+        sockets = len([name for name in os.listdir(f"/proc/{victim}/fd")
+                       if os.readlink(f"/proc/{victim}/fd/{name}").startswith("socket:")])
+        start = len(daemon.log.lines)
+        os.kill(victim, signal.SIGKILL)
+        assert daemon.request("GET", "/health").status == 200
+        lost = 0
+        for client in clients:
+            with client:
+                try:
+                    assert client.read_answer().status == 200
+                except Closed:
+                    lost += 1
+        assert 0 < lost < min(12, sockets), "the others answered theirs"
+        match = daemon.log.wait_for(rf"worker \d+ \(slot \d+, pid {victim}, generation 1, "
+                                    r"up \d+\.\d{3} s\) ended: signal 9 \(SIGKILL\)", start)
+        assert match
+        eventually(lambda: len(daemon.workers()) == 3 and victim not in daemon.workers())
+        assert daemon.generate(f"after {victim}").status == 200
+    assert daemon.metrics().total("optiroute_worker_restarts_total", reason="signal") == 3
+    eventually(lambda: daemon.metrics().total("optiroute_requests_in_flight") == 0)
+
+
+def test_respawn_is_immediate_after_kill(daemons):
+    """100 ms, times ten; the strict figure is measured elsewhere."""
+    daemon = daemons({"workers": 1})
+    for _ in range(5):
+        victim, = daemon.workers()
+        os.kill(victim, signal.SIGKILL)
+        started = time.monotonic()
+        assert daemon.request("GET", "/health").status == 200
+        assert time.monotonic() - started < 1.0
+        eventually(lambda: daemon.workers() and daemon.workers() != [victim])
+
+
+def test_a_worker_that_keeps_dying_by_itself_is_started_ever_later(daemons):
+    """0.1 s, then 0.2, 0.4 ...: it dies within its first second by its own fault."""
+    daemon = daemons({"workers": 1})
+    waits = []
+    for _ in range(4):
+        victim = eventually(daemon.workers)[0]
+        assert daemon.request("GET", "/health").status == 200  # it is ready
+        start = len(daemon.log.lines)
+        os.kill(victim, signal.SIGABRT)
+        match = daemon.log.wait_for(rf"pid {victim}, .* ended: signal 6 \(SIGABRT\).*; starting "
+                                    r"another(?: in (\d+\.\d) s)?", start)
+        waits.append(match[1])
+    assert waits == ["0.1", "0.2", "0.4", "0.8"]
+    assert is_alive(daemon.pid)
+    assert daemon.request("GET", "/health").status == 200
+
+
+def test_kill_9_of_the_master_ends_the_workers_and_frees_the_port():
+    with Daemon(start=False) as daemon:
+        daemon.start()
+        pids = children(daemon.pid)
+        client = slow(daemon, 20000)
+        under_way(daemon, 1)
+        os.kill(daemon.pid, signal.SIGKILL)
+        daemon.process.wait()
+        eventually(lambda: not any(is_alive(pid) for pid in pids), timeout=2, what="their end")
+        with socket.create_server(daemon.address), socket.create_server(daemon.metrics_address):
+            pass
+        client.close()
+        daemon.assert_clean()
+        daemon.process = None
+
+
+def test_a_stopped_worker_does_not_stop_the_others(daemons):
+    daemon = daemons()
+    first, second = daemon.workers()
+    os.kill(first, signal.SIGSTOP)
+    try:
+        def one(i):
+            with daemon.connect(timeout=5) as client:
+                return client.request("POST", "/generate", {"prompt": f"beside {i}"}).status
+        assert in_parallel(20, one) == [200] * 20
+    finally:
+        os.kill(first, signal.SIGCONT)
+    eventually(lambda: daemon.request("GET", "/health").status == 200)
+
+
+def test_connections_are_spread_over_the_workers(daemons):
+    daemon = daemons()
+    clients = [daemon.connect() for _ in range(32)]
+    for client in clients:
+        assert client.request("GET", "/health").status == 200
+    inodes = []
+    for pid in daemon.workers():
+        names = os.listdir(f"/proc/{pid}/fd")
+        inodes.append(len([name for name in names
+                           if os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:")]))
+    for client in clients:
+        client.close()
+    assert min(inodes) >= 8, inodes
+
+
+def test_zombies_are_reaped(daemons):
+    daemon = daemons({"workers": 1})
+    for _ in range(3):
+        victim = eventually(daemon.workers)[0]
+        os.kill(victim, signal.SIGTERM)
+        eventually(lambda: daemon.workers() not in ([], [victim]))
+    eventually(lambda: len(children(daemon.pid)) == 2, PATIENCE, "one worker, one metrics worker")
+    with Client(daemon.address) as client:
+        assert client.request("GET", "/health").status == 200

@@ -1,0 +1,247 @@
+"""doc/openapi.yaml and the daemon say the same: every answer fits the document, and everything in
+the document is really given.
+"""
+import json
+import re
+import signal
+
+import jsonschema
+import pytest
+import yaml
+
+from optiroute import TOP, Client, Daemon, compose, eventually, run, stream_events
+
+DOCUMENT = yaml.safe_load((TOP / "doc" / "openapi.yaml").read_text())
+METHODS = ("get", "head", "options", "post", "put", "delete", "patch", "trace")
+# Not repeated in the document: HTTP's own.
+TRANSPORT = {"date", "content-type", "content-length", "transfer-encoding", "connection"}
+CONFIG = {"limits": {"header_timeout": "500ms"}, "providers": {"unpriced": {
+    "type": "simulated", "default_model": "unpriced-1",
+    "simulated": {"latency": "1ms", "per_token": "0ms", "max_latency": "1ms"}}}}
+
+
+def resolved(node):
+    """Follows a reference inside the document."""
+    while isinstance(node, dict) and set(node) == {"$ref"}:
+        path = node["$ref"]
+        assert path.startswith("#/"), path
+        node = DOCUMENT
+        for part in path[2:].split("/"):
+            node = node[part]
+    return node
+
+
+RESOLVER = jsonschema.RefResolver("", DOCUMENT)
+
+
+def validate(value, schema):
+    jsonschema.Draft202012Validator(schema, resolver=RESOLVER).validate(value)
+
+
+def is_valid(value, schema):
+    return jsonschema.Draft202012Validator(schema, resolver=RESOLVER).is_valid(value)
+
+
+def operations():
+    for path, item in DOCUMENT["paths"].items():
+        for method in METHODS:
+            if method in item:
+                yield path, method, item[method]
+
+
+class Witness:
+    """Holds answers against the document and remembers what of it was seen."""
+
+    def __init__(self):
+        self.answers = set()  # (path, method, status)
+        self.fields = set()   # (path, method, status, field)
+        self.kinds = set()    # (path, method, status, media type)
+
+    def see(self, path, method, answer):
+        described = DOCUMENT["paths"][path][method]["responses"]
+        assert str(answer.status) in described, f"{method} {path}: {answer.status} is not described"
+        response = resolved(described[str(answer.status)])
+        where = (path, method, str(answer.status))
+        self.answers.add(where)
+        headers = {name.lower(): resolved(header)
+                   for name, header in response.get("headers", {}).items()}
+        present = {name.lower() for name, _ in answer.fields} - TRANSPORT
+        assert present <= set(headers), f"{where}: {present - set(headers)} not described"
+        for name, header in headers.items():
+            if name in present:
+                validate(answer.field(name), header["schema"])
+                self.fields.add((*where, name))
+            else:
+                assert not header.get("required"), f"{where}: {name} is missing"
+        self.see_body(where, response, answer)
+
+    def see_body(self, where, response, answer):
+        content = response.get("content", {})
+        if not content or where[1] == "head":
+            assert answer.body == b""
+            return
+        kind = answer.field("content-type").split(";")[0]
+        assert kind in content, f"{where}: {kind} is not described"
+        self.kinds.add((*where, kind))
+        if kind == "application/json":
+            validate(json.loads(answer.body), content[kind]["schema"])
+
+
+@pytest.fixture(scope="module")
+def witness(daemon):
+    """Every answer there is, given once and held against the document."""
+    seen = Witness()
+
+    def ask(path, method, body=None, fields=(), sent_as=None):
+        answer = daemon.request((sent_as or method).upper(), path, body, fields)
+        seen.see(path, method, answer)
+        return answer
+
+    def send(path, method, data):
+        with daemon.connect() as client:
+            client.send(data)
+            seen.see(path, method, client.read_answer())
+
+    def post(fields):
+        return b"POST /generate HTTP/1.1\r\nHost: x\r\n" + fields + b"\r\n\r\n"
+
+    generate = ("/generate", "post")
+    for prompt in ("fits", "fits", "x" * 61):
+        assert ask(*generate, {"prompt": prompt}).status == 200
+    assert ask(*generate, {"prompt": "a", "provider": "unpriced"}).json()["cost"] is None
+    stream = ask(*generate, {"prompt": "a stream", "stream": True})
+    events = stream_events(stream.body)
+    for kind, text in events[:-3]:
+        assert list(json.loads(text)) == ["text"]
+    validate(json.loads(events[-3][1]), {"$ref": "#/components/schemas/Answer"})
+    for body in ({"prompt": 1}, {"prompt": "a", "model_id": "nothing"}, b"{",
+                 {"prompt": "a", "provider": "small", "model_id": "nothing"}):
+        assert ask(*generate, body).status == 400
+    assert ask(*generate, sent_as="get").status == 405
+    assert ask(*generate, b"x", ["Content-Type: text/plain"]).status == 415
+    assert ask(*generate, {"prompt": "a", "provider": "broken"}).status == 502
+    send(*generate, b"POST /generate HTTP/1.1\r\nHost")                                     # 408
+    send(*generate, post(b"Content-Length: 99999999"))                                      # 413
+    send(*generate, b"POST /generate?" + b"x" * 9000 + b" HTTP/1.1\r\n\r\n")                # 414
+    send(*generate, post(b"Expect: x"))                                                     # 417
+    send(*generate, post(b"A: " + b"x" * 40000))                                            # 431
+    send(*generate, post(b"Transfer-Encoding: gzip"))                                       # 501
+    send(*generate, b"POST /generate HTTP/3.0\r\n\r\n")                                     # 505
+    for path in ("/generate", "/health", "/health/ready"):
+        ask(path, "options")
+    for path in ("/health", "/health/ready"):
+        ask(path, "get")
+        ask(path, "head")
+        ask(path, "get", sent_as="put")
+    with Client(daemon.metrics_address) as client:
+        seen.see("/metrics", "get", client.request("GET", "/metrics"))
+        seen.see("/metrics", "head", client.request("HEAD", "/metrics"))
+        seen.see("/metrics", "get", client.request("DELETE", "/metrics"))
+        seen.see("/metrics", "get", client.request("GET", "/nowhere"))
+        client.send(b"GET /metrics HTTP/1.1\n\n")
+        seen.see("/metrics", "get", client.read_answer())
+
+    with Daemon({"limits": {"drain_delay": "700ms", "shutdown_timeout": "300ms"}}) as ending:
+        with ending.connect() as client:
+            client.send(compose("POST", "/generate", {"prompt": "cut short", "provider": "pace",
+                                                      "max_tokens": 30000}))
+            eventually(lambda: ending.metrics().total("optiroute_requests_in_flight") == 1)
+            ending.send_signal(signal.SIGTERM)
+            eventually(lambda: ending.request("GET", "/health/ready").status == 503)
+            seen.see("/health/ready", "get", ending.request("GET", "/health/ready"))
+            seen.see("/generate", "post", client.read_answer())                             # 503
+    return seen
+
+
+def test_every_described_answer_was_given(witness):
+    described = {(path, method, status) for path, method, operation in operations()
+                 for status in operation["responses"]}
+    assert described == witness.answers
+
+
+def test_every_described_field_was_given(witness):
+    described = set()
+    for path, method, operation in operations():
+        for status, response in operation["responses"].items():
+            for name in resolved(response).get("headers", {}):
+                described.add((path, method, status, name.lower()))
+    assert described == witness.fields
+
+
+def test_every_described_media_type_was_given(witness):
+    described = {(path, method, status, kind) for path, method, operation in operations()
+                 for status, response in operation["responses"].items()
+                 for kind in resolved(response).get("content", {})}
+    assert described == witness.kinds
+
+
+def test_every_path_of_the_daemon_is_described(daemon):
+    """The table of endpoints in api.c is what the document lists, methods included."""
+    source = (TOP / "src" / "api" / "api.c").read_text()
+    table = re.search(r"endpoints\[\] = \{\n(.*?)\n\};", source, re.S)[1]
+    paths = re.findall(r'^\s*\{"([^"]+)"', table, re.M)
+    assert set(paths) == set(DOCUMENT["paths"])
+    for path in paths:
+        if path == "/metrics":  # the clients' port only says where it is
+            continue
+        allowed = daemon.request("OPTIONS", path).field("allow").lower().split(", ")
+        assert set(allowed) == {method for method in METHODS if method in DOCUMENT["paths"][path]}
+
+
+@pytest.mark.parametrize("changes", [
+    {}, {"prompt": None}, {"prompt": ""}, {"prompt": 1}, {"prompt": "\u00e9"},
+    {"max_tokens": 1}, {"max_tokens": 0}, {"max_tokens": 1000000}, {"max_tokens": 1000001},
+    {"max_tokens": 1.5}, {"max_tokens": "1"}, {"max_tokens": None},
+    {"temperature": 0}, {"temperature": 2}, {"temperature": 2.5}, {"temperature": -1},
+    {"temperature": "1"}, {"temperature": None}, {"stream": True}, {"stream": "no"},
+    {"stream": None}, {"provider": "small"}, {"provider": 1}, {"provider": None},
+    {"model_id": "small-1"}, {"model_id": ""}, {"model_id": 1}, {"model_id": None},
+    {"model_id": "x" * 257}, {"unknown": {"deep": [1]}}, {"user": "me"}])
+def test_the_request_schema_takes_what_the_daemon_takes(daemon, changes):
+    body = {"prompt": "a", **changes}
+    answer = daemon.request("POST", "/generate", body)
+    assert answer.status in (200, 400)
+    schema = {"$ref": "#/components/schemas/GenerateRequest"}
+    assert is_valid(body, schema) == (answer.status == 200), answer
+
+
+def test_a_body_that_is_no_object(daemon):
+    for body in ([], "a", 1, None, True):
+        assert daemon.request("POST", "/generate", json.dumps(body)).status == 400
+        assert not is_valid(body, {"$ref": "#/components/schemas/GenerateRequest"})
+
+
+def test_defaults_are_the_documented_ones(daemon):
+    schema = DOCUMENT["components"]["schemas"]["GenerateRequest"]
+    defaults = {name: row["default"] for name, row in schema["properties"].items()
+                if "default" in row}
+    first = daemon.request("POST", "/generate", {"prompt": "by default"}).json()
+    second = daemon.request("POST", "/generate", {"prompt": "by default", **defaults}).json()
+    assert (first["cached"], second["cached"]) == (False, True)
+
+
+def test_the_document_is_sound():
+    """References resolve, schemas are schemas, ids are unique, the version is ours."""
+    assert DOCUMENT["openapi"].startswith("3.1.")
+    for name, schema in DOCUMENT["components"]["schemas"].items():
+        jsonschema.Draft202012Validator.check_schema(schema)
+    used = set()
+
+    def walk(node):
+        if isinstance(node, dict):
+            if "$ref" in node:
+                resolved({"$ref": node["$ref"]})
+                used.add(node["$ref"])
+            for value in node.values():
+                walk(value)
+        elif isinstance(node, list):
+            for value in node:
+                walk(value)
+
+    walk(DOCUMENT)
+    defined = {f"#/components/{kind}/{name}" for kind, group in DOCUMENT["components"].items()
+               for name in group}
+    assert used == defined
+    ids = [operation["operationId"] for _, _, operation in operations()]
+    assert len(ids) == len(set(ids))
+    assert DOCUMENT["info"]["version"] == run("-v").stdout.split()[1]
