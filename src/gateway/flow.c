@@ -225,6 +225,7 @@ static enum step_result step_cache(struct flow *flow) {
         return STEP_NEXT;
     }
     if (!cache_look_up(flow, &entry)) {
+        gateway_tick(flow->gateway);
         metric_add(metrics, METRIC_CACHE_EVENTS, 1, CACHE_EVENT_MISS, 0, 0);
         return STEP_NEXT;
     }
@@ -425,6 +426,7 @@ static enum step_result step_store(struct flow *flow) {
         store_put(gateway->env.store, flow->key, buf_bytes(&value), ttl_ms) == STORE_PUT_DONE) {
         metric_add(&gateway->env.metrics, METRIC_CACHE_EVENTS, 1, CACHE_EVENT_STORE, 0, 0);
     }
+    gateway_tick(gateway);
     return STEP_NEXT;
 }
 
@@ -475,6 +477,11 @@ static enum step_result step_log(struct flow *flow) {
     record->overhead_ns = overhead_ns > 0 ? overhead_ns : 0;
     record->duration_ns = now_ns - flow->request->started_ns;
     access_log_write(env->access_log, record);
+    /* Money is in the counters already, which outlive this process; a line in its buffer does not.
+     */
+    if (flow->cost_nusd != 0) {
+        access_log_flush(env->access_log);
+    }
     return STEP_NEXT;
 }
 

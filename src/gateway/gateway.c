@@ -5,6 +5,7 @@
 #include "gateway_private.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "gateway/cache_key.h"
 #include "gateway/entry.h"
@@ -77,6 +78,9 @@ void gateway_tick(struct gateway *gateway) {
     const struct metrics *metrics = &gateway->env.metrics;
     const struct store_stats now = *store_stats(gateway->env.store);
     const struct store_stats *seen = &gateway->seen;
+    if (memcmp(&now, seen, sizeof(now)) == 0) { /* nearly always; it is asked after every miss */
+        return;
+    }
     metric_add(metrics, METRIC_CACHE_EVENTS, now.evictions - seen->evictions, CACHE_EVENT_EVICT, 0,
                0);
     metric_add(metrics, METRIC_CACHE_EVENTS, now.expirations - seen->expirations,

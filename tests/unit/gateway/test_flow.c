@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "../../../src/shm/region_layout.h"
 #include "base/clock.h"
 #include "fake_timers.h"
 #include "gateway/cost.h"
@@ -210,6 +211,38 @@ START_TEST(a_miss_is_paid_and_the_next_is_a_hit) {
 }
 END_TEST
 
+static int lines_written(void) {
+    char bytes[8192];
+    ssize_t size = pread(log_fd, bytes, sizeof(bytes), 0);
+    int lines = 0;
+    for (ssize_t i = 0; i < size; i++) {
+        lines += bytes[i] == '\n';
+    }
+    return lines;
+}
+
+/* The counters outlive a killed worker; a paid line in its buffer did not. */
+START_TEST(a_line_that_cost_something_does_not_wait_in_the_buffer) {
+    run((struct ask){"auto", "hello", CACHE_USE, false, NULL});
+    ck_assert_int_eq(lines_written(), 1);
+    run((struct ask){"auto", "hello", CACHE_USE, false, NULL});
+    ck_assert_int_eq(heard.answer.cache, ANSWER_HIT);
+    ck_assert_int_eq(lines_written(), 1);
+    run((struct ask){"free", "hello", CACHE_USE, false, NULL}); /* unknown is not nothing */
+    ck_assert_int_eq(lines_written(), 3);
+}
+END_TEST
+
+/* They waited up to a second in a process that may be killed. */
+START_TEST(what_the_store_counts_is_in_the_metrics_after_a_miss) {
+    run((struct ask){"auto", "hello", CACHE_USE, false, NULL});
+    region_shift_time(region, 2 * 3600 * 1000);
+    run((struct ask){"auto", "hello", CACHE_USE, false, NULL});
+    ck_assert_int_eq(heard.answer.cache, ANSWER_MISS);
+    ck_assert_uint_eq(event(CACHE_EVENT_EXPIRE), 1);
+}
+END_TEST
+
 START_TEST(another_route_or_prompt_never_shares) {
     run((struct ask){"auto", "hello", CACHE_USE, false, NULL});
     run((struct ask){"auto", "hello!", CACHE_USE, false, NULL});
@@ -378,6 +411,8 @@ static Suite *make_suite(void) {
     TCase *tcase = tcase_create("all");
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, a_miss_is_paid_and_the_next_is_a_hit);
+    tcase_add_test(tcase, a_line_that_cost_something_does_not_wait_in_the_buffer);
+    tcase_add_test(tcase, what_the_store_counts_is_in_the_metrics_after_a_miss);
     tcase_add_test(tcase, another_route_or_prompt_never_shares);
     tcase_add_test(tcase, no_store_neither_reads_nor_writes_and_no_cache_only_does_not_read);
     tcase_add_test(tcase, a_failed_provider_costs_nothing_and_the_fallback_answers);
