@@ -52,6 +52,7 @@ struct generate {
     struct flow_request *request;
     int field[FIELD_COUNT];
     bool has_extra;         /* there are members beside the fields that are part of the cache key */
+    bool has_left_out;      /* there are some that are not */
     struct api_error error; /* status 0: none */
 };
 
@@ -114,7 +115,7 @@ static int collect_member(struct generate *generate, int key) {
     }
     int field = find_field(name);
     if (field == -1) {
-        generate->has_extra = generate->has_extra || !is_left_out_of_key(name);
+        *(is_left_out_of_key(name) ? &generate->has_left_out : &generate->has_extra) = true;
         return 0;
     }
     const struct field_row *row = &fields[field];
@@ -225,6 +226,21 @@ static int take_target(struct generate *generate) {
 
 /* -- the canonical form --------------------------------------------------------------------- */
 
+/* Doubled keys where the canonical form does not look. */
+static int check_left_out(struct generate *generate) {
+    if (!generate->has_left_out) {
+        return 0;
+    }
+    switch (json_find_doubled_key(&generate->call->api->reader, flow_arena(generate->flow))) {
+    case -1:
+        return 0;
+    case -2:
+        return out_of_memory(generate);
+    default:
+        return refuse(generate, NULL, "doubled_key", "a key is given twice in one object");
+    }
+}
+
 /* Appends `"generate":{...},` with the members that no chat has, sorted; nothing when there are
  * none. They lie apart, so that they can never be taken for members of a chat request. */
 static int write_extra_members(struct generate *generate) {
@@ -277,7 +293,7 @@ static int write_canonical(struct generate *generate) {
     struct buf *out = &api->canonical;
     buf_clear(out);
     buf_append_char(out, '{');
-    if (write_extra_members(generate) == -1) {
+    if (check_left_out(generate) == -1 || write_extra_members(generate) == -1) {
         return -1;
     }
     buf_append_str(out, "\"max_tokens\":");
