@@ -34,7 +34,8 @@ struct gateway *gateway_new(const struct gateway_env *env);
 void gateway_free(struct gateway *gateway);
 /* Flows under way. */
 unsigned gateway_flows(const struct gateway *gateway);
-/* Once a second: carries the store's statistics of this process over to its counters. */
+/* Carries the store's statistics of this process over to its counters: after every miss and put by
+ * itself, and by the worker once a second. */
 void gateway_tick(struct gateway *gateway);
 /* False while the daemon drains. (Every provider that a checked configuration has can be used.) */
 bool gateway_is_ready(const struct gateway *gateway);
