@@ -22,7 +22,7 @@ void cache_key_make(struct sha256 *sha, const struct cache_key_scope *scope, str
                     uint8_t key[SHA256_SIZE]);
 /* Hash of all that decides where a route's requests go: tiers, fallbacks, rules, policy, threshold
  * and each provider's type, url and default model. A change of any makes other keys. */
-void cache_key_fingerprint_route(struct sha256 *sha, const struct conf *conf, unsigned route,
+void cache_key_fingerprint_route(struct sha256 *sha, const struct conf *conf, unsigned index,
                                  uint8_t plan[SHA256_SIZE]);
 /* The same for a provider that the client names. */
 void cache_key_fingerprint_provider(struct sha256 *sha, const struct conf *conf, unsigned provider,

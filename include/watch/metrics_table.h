@@ -57,6 +57,6 @@ const struct metric_dim_info *metric_dim_info(enum metric_dim dim);
 unsigned metric_cell(const struct metric_row *row, unsigned i, unsigned j, unsigned k);
 
 /* metrics_layout_hash of any rows: a pure function. */
-uint64_t metrics_hash_rows(const struct metric_row *rows, unsigned count);
+uint64_t metrics_hash_rows(const struct metric_row *table, unsigned count);
 
 #endif

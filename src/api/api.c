@@ -80,7 +80,7 @@ static bool is_request_id(struct bytes id) {
 /* The client's own id when it is of the right form, else a new one. */
 static void take_id(struct api_call *call, const struct http_head *head) {
     struct api *api = call->api;
-    struct bytes id = head != NULL ? http_head_find(head, "x-request-id") : bytes_make(NULL, 0);
+    struct bytes id = head != NULL ? http_head_find(head, "x-request-id") : bytes_make("", 0);
     if (is_request_id(id)) {
         memcpy(call->id, id.data, id.size);
         call->id_size = id.size;

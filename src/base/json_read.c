@@ -298,6 +298,7 @@ bool json_int64(const struct json_reader *reader, int number, int64_t *out) {
         return false;
     }
     struct bytes raw = json_raw(reader, number);
+    ASSERT(raw.size > 0); /* a number has a digit */
     bool negative = raw.data[0] == '-';
     int64_t value = 0; /* minus the magnitude: the negative side has one more */
     for (size_t i = negative ? 1 : 0; i < raw.size; i++) {
@@ -323,6 +324,7 @@ bool json_double(const struct json_reader *reader, int number, double *out) {
     if (raw.size > MAX_NUMBER_BYTES) {
         return false;
     }
+    ASSERT(raw.data != NULL); /* it is a number, so it is there */
     memcpy(digits, raw.data, raw.size);
     digits[raw.size] = '\0';
     double value = strtod(digits, NULL); /* "C" locale: no process of ours calls setlocale */

@@ -305,7 +305,7 @@ static const uint8_t *scan_document(const uint8_t *at, const uint8_t *end, size_
 int json_scan(struct bytes text, size_t max_values, size_t *values, struct json_fault *fault) {
     /* An address to count from even when there is no text. */
     const uint8_t *start = text.size > 0 ? (const uint8_t *)text.data : (const uint8_t *)"";
-    struct stop stop;
+    struct stop stop = {.at = start};
     if (scan_document(start, start + text.size, max_values, values, &stop) == NULL) {
         *fault = (struct json_fault){.offset = (size_t)(stop.at - start), .reason = stop.reason};
         return -1;

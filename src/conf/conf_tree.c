@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <yaml.h>
 
+#include "base/panic.h"
+
 struct builder {
     struct arena *arena;                    /* borrowed */
     struct bytes text;                      /* borrowed */
@@ -93,6 +95,7 @@ static int attach(struct builder *builder, struct conf_node *node, const yaml_ma
         return 0;
     }
     struct conf_node *parent = builder->open[builder->depth - 1];
+    ASSERT(parent != NULL); /* depth counts what is open */
     if (parent->kind == NODE_MAP && parent->last != NULL && parent->last->value == NULL) {
         parent->last->value = node;
         return 0;

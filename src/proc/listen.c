@@ -19,7 +19,7 @@
 #define FIRST_INHERITED_FD 3 /* sd_listen_fds(3) */
 
 static void name_socket(struct listener *listener) {
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = {0};
     socklen_t size = sizeof(address);
     char host[NI_MAXHOST], port[NI_MAXSERV];
     if (getsockname(listener->fd, (struct sockaddr *)&address, &size) == -1 ||
@@ -134,7 +134,7 @@ int listen_open(struct listeners *listeners, const struct conf_address *address,
 static bool adopt(int fd) {
     int listening = 0;
     socklen_t size = sizeof(listening);
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = {0};
     socklen_t address_size = sizeof(address);
     int flags = fcntl(fd, F_GETFL);
     return flags != -1 && getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 &&

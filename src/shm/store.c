@@ -180,6 +180,8 @@ static void remove_damaged(struct store *store, uint32_t index, int64_t now_ms,
     uint32_t position;
     if (find(store, shard, copy->head.key, now_ms, &word, &position) &&
         position == copy->position &&
+        /* both are images of the same bytes, padding included */
+        /* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison) */
         memcmp(record_at(shard, position), &copy->head, sizeof(copy->head)) == 0) {
         forget(shard, word, position);
     }

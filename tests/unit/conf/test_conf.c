@@ -43,7 +43,8 @@ static void check_daemon_defaults(const struct conf *conf) {
     ck_assert_uint_eq(conf->metrics_listen.port, 9464);
     ck_assert(conf->workers_auto);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    ck_assert_uint_eq(conf->workers, (unsigned)(cores > CONF_MAX_WORKERS ? CONF_MAX_WORKERS : cores));
+    ck_assert_uint_eq(conf->workers,
+                      (unsigned)(cores > CONF_MAX_WORKERS ? CONF_MAX_WORKERS : cores));
     ck_assert_str_eq(conf->user, "nobody");
     ck_assert_str_eq(conf->pid_file, "");
     ck_assert_str_eq(conf->error_log, "stderr");
