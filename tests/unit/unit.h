@@ -9,6 +9,12 @@
 #include <check.h>
 #include <stdlib.h>
 
+/* check writes its place to a file at every assertion that holds, only to say "after this point"
+ * when the test crashes. Tests that go through every code point hold a million times: that was
+ * half of their time, and with two programs at once on a busy disk the file came back damaged
+ * ("Bad message type arg"). What fails is reported with its place all the same. */
+#define _mark_point(file, line) ((void)0)
+
 /* check 0.15 writes a record for every assertion that holds, so that it can name the last one
  * before a crash. A test that asserts a million times writes tens of megabytes, and on a busy
  * machine the runner now and then reads them wrongly ("Bad message type arg"). Only failures are
