@@ -8,7 +8,7 @@ sources=$2
 libraries=$3
 shift 3
 
-files=$srcdir/tests/fuzz/fuzz_$name.c
+files=${srcdir:?}/tests/fuzz/fuzz_$name.c
 for source in $sources; do
     case $source in
         *.c) files="$files $srcdir/$source" ;;
