@@ -76,8 +76,9 @@ def test_reload_with_another_route_does_not_serve_its_old_answers(daemons):
     assert (body["routed_to"], body["cached"]) == ("pace", False)
 
 
-@pytest.mark.parametrize("broken", ["lisen: x\n", "listen: [\n", "", "routes: {auto: {cheap: no}}\n"],
-                         ids=["unknown key", "syntax", "empty is built in", "dangling"])
+@pytest.mark.parametrize("broken", ["lisen: x\n", "listen: [\n", "",
+                                    "routes: {auto: {cheap: no}}\n"],
+                         ids=["unknown key", "syntax", "file is gone", "dangling"])
 def test_reload_of_a_broken_file_changes_nothing(daemons, broken):
     daemon = daemons()
     before = daemon.workers()

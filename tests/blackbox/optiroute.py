@@ -251,7 +251,11 @@ class Daemon:
         self.settings = merged(standard, changes or {}) if settings is None else settings
         self.write_config(self.settings)
         if start:
-            self.start()
+            try:
+                self.start()
+            except BaseException:
+                shutil.rmtree(self.dir, ignore_errors=True)
+                raise
 
     def write_config(self, settings):
         """A mapping, or the text itself."""
