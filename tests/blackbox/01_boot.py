@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from optiroute import (BINARY, PATIENCE, STANDARD, TOP, Client, Daemon, LineReader, children,
-                       environment, eventually, is_alive, merged, proc_status, run)
+                       environment, eventually, is_alive, merged, proc_status, run,
+                       usual_threads)
 
 
 def write(tmp_path, text):
@@ -211,7 +212,7 @@ def test_tls_files_are_checked_before_anything_starts(tmp_path):
 
 def test_threads_one_per_process(daemon):
     for pid in [daemon.pid, *children(daemon.pid)]:
-        assert proc_status(pid, "Threads") == ["1"]
+        assert proc_status(pid, "Threads") == usual_threads()
 
 
 # -- in the background -----------------------------------------------------------------------------
