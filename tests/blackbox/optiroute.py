@@ -142,8 +142,9 @@ def proc_status(pid, key):
 
 
 def usual_threads():
-    """Threads of each of our processes: one; ThreadSanitizer brings one of its own."""
-    return ["2" if b"__tsan_init" in pathlib.Path(BINARY).read_bytes() else "1"]
+    """What each of our processes may have: one; ThreadSanitizer brings one of its own to some."""
+    is_tsan = b"__tsan_init" in pathlib.Path(BINARY).read_bytes()
+    return (["1"], ["2"]) if is_tsan else (["1"],)
 
 
 def proc_name(pid):
