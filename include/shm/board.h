@@ -55,7 +55,8 @@ void board_last_words(const struct region *region, int slot, char *out, size_t o
  * section 8. */
 int64_t board_ready_connections(const struct region *region, uint32_t generation,
                                 unsigned *workers);
-/* Gauge sums over the workers of all generations, for the metrics; who scrapes them is no client. */
+/* Gauge sums over the workers of all generations, for the metrics; who scrapes them is no client.
+ */
 void board_sum_gauges(const struct region *region, int64_t *connections, int64_t *idle,
                       int64_t *in_flight);
 
