@@ -49,8 +49,15 @@ static const struct {
     [LOG_LEVEL_ERROR] = {"error", LOG_ERR},
 };
 
+/* A FIFO that nobody reads is an error (ENXIO) and not a process that hangs in open for ever.
+ * Writes wait as usual: a reader that is slow for a moment must not cost lines. */
 static int open_file(const char *path) {
-    return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, LOG_FILE_MODE);
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
+                  LOG_FILE_MODE);
+    if (fd != -1) {
+        (void)fcntl(fd, F_SETFL, O_APPEND);
+    }
+    return fd;
 }
 
 int log_open(const char *destination, enum log_level level) {

@@ -42,8 +42,15 @@ struct access_log {
     char time[TIME_SIZE]; /* its milliseconds are those of the last line */
 };
 
+/* A FIFO that nobody reads is an error (ENXIO) and not a process that hangs in open for ever.
+ * Writes wait as usual: a reader that is slow for a moment must not cost lines. */
 static int open_file(const char *path) {
-    return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, FILE_MODE);
+    int fd =
+        open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, FILE_MODE);
+    if (fd != -1) {
+        (void)fcntl(fd, F_SETFL, O_APPEND);
+    }
+    return fd;
 }
 
 static void free_log(struct access_log *log) {

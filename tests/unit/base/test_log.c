@@ -188,6 +188,16 @@ START_TEST(reopen_follows_a_rotation_under_the_same_descriptor) {
 }
 END_TEST
 
+/* A process hung in open for ever. */
+START_TEST(a_fifo_without_a_reader_is_an_error) {
+    make_directory();
+    ck_assert_int_eq(mkfifo(path, 0600), 0);
+    ck_assert_int_eq(log_open(path, LOG_LEVEL_INFO), -1);
+    ck_assert_int_eq(errno, ENXIO);
+    remove_directory();
+}
+END_TEST
+
 START_TEST(a_destination_that_fails_leaves_the_old_one) {
     char missing[128];
     char endless[PATH_MAX + 1];
@@ -295,6 +305,7 @@ static Suite *make_suite(void) {
     tcase_add_test(tcase, the_cut_is_exact);
     tcase_add_test(tcase, a_file_is_appended_and_private);
     tcase_add_test(tcase, reopen_follows_a_rotation_under_the_same_descriptor);
+    tcase_add_test(tcase, a_fifo_without_a_reader_is_an_error);
     tcase_add_test(tcase, a_destination_that_fails_leaves_the_old_one);
     tcase_add_test(tcase, stderr_at_info_is_the_default);
     tcase_add_test(tcase, syslog_has_no_descriptor);

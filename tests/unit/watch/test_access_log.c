@@ -370,6 +370,25 @@ START_TEST(off_writes_nothing) {
 }
 END_TEST
 
+/* A worker hung in open for ever, at its start or at SIGUSR1. */
+START_TEST(a_fifo_without_a_reader_is_an_error) {
+    ck_assert_int_eq(mkfifo(path, 0600), 0);
+    ck_assert_ptr_null(access_log_open(path));
+    ck_assert_int_eq(errno, ENXIO);
+    int reader = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    ck_assert_int_ne(reader, -1);
+    struct access_log *log = access_log_open(path);
+    ck_assert_ptr_nonnull(log);
+    struct access_record record = full_record();
+    access_log_write(log, &record);
+    access_log_close(log);
+    char byte = '\0';
+    ck_assert_int_eq(read(reader, &byte, 1), 1);
+    ck_assert_int_eq(byte, '{');
+    close(reader);
+}
+END_TEST
+
 START_TEST(unusable_path_is_an_error) {
     char missing[PATH_MAX + 16];
     snprintf(missing, sizeof(missing), "%s/none/access.log", directory);
@@ -393,6 +412,7 @@ static Suite *make_suite(void) {
     tcase_add_test(tcase, cut_between_lines);
     tcase_add_test(tcase, line_without_room_is_dropped);
     tcase_add_test(tcase, off_writes_nothing);
+    tcase_add_test(tcase, a_fifo_without_a_reader_is_an_error);
     tcase_add_test(tcase, unusable_path_is_an_error);
     suite_add_tcase(suite, tcase);
     return suite;
