@@ -5,8 +5,8 @@
 #
 # Installs the Debian packages that are missing (as root or through sudo), builds what is not up to
 # date, reads .env and becomes `src/optirouted -f`; stop it with Ctrl-C. The second run takes a second.
-# .env in the project's root may hold KEY=VALUE lines, for example HF_API_TOKEN=hf_...; without a token
-# the provider huggingface is simulated. What the environment sets already wins over the file.
+# .env in the project's root may hold KEY=VALUE lines, for the keys of your own
+# configuration (-c FILE). What the environment sets already wins over the file.
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -327,7 +327,7 @@ static void on_accept(evutil_socket_t fd, short what, void *argument) {
     struct mock *mock = argument;
     int client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (client != -1) {
-        (void)http_server_add(mock->server, client, NULL); /* closes it when it cannot */
+        (void)http_server_add(mock->server, client, NULL, NULL); /* closes it when it cannot */
     }
 }
 

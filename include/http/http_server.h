@@ -81,8 +81,9 @@ struct http_server *http_server_new(struct event_base *base, const struct http_l
  * within a callback. */
 void http_server_free(struct http_server *server);
 /* Takes an accepted, non-blocking, close-on-exec descriptor; tls may be NULL. On failure the
- * descriptor is closed and -1 returned. */
-int http_server_add(struct http_server *server, int fd, struct tls_context *tls);
+ * descriptor is closed and -1 returned.
+ * peer is the client's address in text, copied; NULL when there is none. */
+int http_server_add(struct http_server *server, int fd, struct tls_context *tls, const char *peer);
 bool http_server_is_full(const struct http_server *server);
 const struct http_server_stats *http_server_stats(const struct http_server *server);
 /* From now on answers say Connection: close, and idle connections are closed once `grace_ms` have
@@ -109,5 +110,7 @@ void *http_exchange_user(const struct http_exchange *exchange);
 int64_t http_exchange_parsed_ns(const struct http_exchange *exchange);
 /* Monotonic time of the request's first byte. */
 int64_t http_exchange_started_ns(const struct http_exchange *exchange);
+/* The client's address as http_server_add was told it, terminated; "" when it was not. */
+const char *http_exchange_peer(const struct http_exchange *exchange);
 
 #endif

@@ -36,6 +36,10 @@ uint64_t system_raise_file_limit(void);
 /* In a child, after identity_assume (a change of user clears it): SIGKILL when the master ends. -1
  * when it already did. */
 int system_die_with(pid_t master);
+/* First of all: 0, 1 and 2 are open (on /dev/null where they were not, else a socket or the region
+ * would get the number that log lines are written to), and nothing else that the caller left open
+ * is, the sockets of LISTEN_FDS excepted. -1 with errno. */
+int system_take_descriptors(void);
 /* Descriptors 0, 1, 2 to /dev/null. */
 int system_detach_stdio(void);
 /* Name in ps and top; at most 15 bytes count. */

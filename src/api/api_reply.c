@@ -107,6 +107,7 @@ void api_fill_record(const struct api_call *call, int status, struct access_reco
         .wall_ns = clock_wall_ns() - (call->parsed_ns - call->started_ns),
         .request_id = api_call_id(call),
         .tenant = BYTES_LITERAL(FLOW_TENANT),
+        .client = bytes_from_str(http_exchange_peer(call->exchange)),
         .method = bytes_from_str(metric_dim_info(DIM_METHOD)->values[call->method]),
         .path = bytes_from_str(call->endpoint->path),
         .status = status,

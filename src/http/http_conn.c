@@ -35,12 +35,13 @@ int64_t conn_now(const struct http_conn *conn) {
     return conn->server->turn == conn ? conn->server->turn_ns : conn->server->now_ns();
 }
 
-int conn_open(struct http_server *server, int fd, struct tls_context *tls) {
+int conn_open(struct http_server *server, int fd, struct tls_context *tls, const char *peer) {
     struct http_conn *conn = calloc(1, sizeof(*conn));
     if (conn == NULL) {
         goto fail;
     }
     conn->server = server;
+    snprintf(conn->peer, sizeof(conn->peer), "%s", peer);
     buf_init(&conn->in, 0);
     buf_init(&conn->out, HTTP_OUTPUT_MAX);
     conn->deadline_ns = conn->stall_ns = conn->armed_ns = HTTP_NEVER;

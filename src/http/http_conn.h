@@ -47,6 +47,8 @@ enum conn_state {
 
 enum conn_after { AFTER_KEEP, AFTER_LINGER, AFTER_CLOSE }; /* what follows a flushed answer */
 
+#define HTTP_PEER_SIZE 46 /* bytes of an IPv6 address in text with its NUL (INET6_ADDRSTRLEN) */
+
 struct http_exchange {
     void *user;
     int64_t started_ns; /* first byte of the request */
@@ -67,6 +69,7 @@ struct http_conn {
     TAILQ_ENTRY(http_conn) queue; /* server->queue, while `queued` */
     struct event io;              /* one event for all directions, see conn_update_events */
     struct event timer;           /* armed lazily, see conn_set_deadline */
+    char peer[HTTP_PEER_SIZE];    /* the client's address, "" when not known */
     enum conn_state state;        /* changed by conn_set_state alone */
     enum conn_after after;
     short watched; /* EV_ flags the io event is registered with; 0: not registered */
@@ -130,7 +133,7 @@ static inline size_t conn_unsent(const struct http_conn *conn) {
 
 /* http_conn.c */
 struct http_conn *conn_of(const struct http_exchange *exchange);
-int conn_open(struct http_server *server, int fd, struct tls_context *tls);
+int conn_open(struct http_server *server, int fd, struct tls_context *tls, const char *peer);
 void conn_set_state(struct http_conn *conn, enum conn_state to);
 /* The state's deadline; the timer is touched only when it would fire too late. */
 void conn_set_deadline(struct http_conn *conn, int64_t deadline_ns);

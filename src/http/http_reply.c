@@ -325,6 +325,10 @@ int64_t http_exchange_parsed_ns(const struct http_exchange *exchange) {
     return exchange->parsed_ns;
 }
 
+const char *http_exchange_peer(const struct http_exchange *exchange) {
+    return conn_of(exchange)->peer;
+}
+
 int64_t http_exchange_started_ns(const struct http_exchange *exchange) {
     return exchange->started_ns;
 }

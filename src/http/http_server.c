@@ -69,8 +69,8 @@ void http_server_free(struct http_server *server) {
     free(server);
 }
 
-int http_server_add(struct http_server *server, int fd, struct tls_context *tls) {
-    return conn_open(server, fd, tls);
+int http_server_add(struct http_server *server, int fd, struct tls_context *tls, const char *peer) {
+    return conn_open(server, fd, tls, peer != NULL ? peer : "");
 }
 
 bool http_server_is_full(const struct http_server *server) {

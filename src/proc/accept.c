@@ -3,7 +3,9 @@
 
 #include "proc/accept.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -79,6 +81,23 @@ static bool is_above_share(const struct acceptor *acceptor) {
                                    workers);
 }
 
+/* The address without the port; an IPv4 client of an IPv6 socket by its IPv4 address. NULL for what
+ * is no TCP connection. */
+static const char *describe(const struct sockaddr_storage *peer, char name[INET6_ADDRSTRLEN]) {
+    if (peer->ss_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)peer;
+        return inet_ntop(AF_INET, &v4->sin_addr, name, INET6_ADDRSTRLEN);
+    }
+    if (peer->ss_family != AF_INET6) {
+        return NULL;
+    }
+    const struct in6_addr *v6 = &((const struct sockaddr_in6 *)peer)->sin6_addr;
+    if (IN6_IS_ADDR_V4MAPPED(v6)) {
+        return inet_ntop(AF_INET, &v6->s6_addr[12], name, INET6_ADDRSTRLEN);
+    }
+    return inet_ntop(AF_INET6, v6, name, INET6_ADDRSTRLEN);
+}
+
 static void on_accept_failed(struct acceptor *acceptor, int reason) {
     switch (reason) {
     case EAGAIN: /* a neighbour was quicker */
@@ -109,14 +128,17 @@ static void on_connection(evutil_socket_t fd, short what, void *argument) {
         look_away(acceptor, &above_share_pause);
         return;
     }
-    int client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
+    socklen_t peer_size = sizeof(peer);
+    char name[INET6_ADDRSTRLEN];
+    int client = accept4(fd, (struct sockaddr *)&peer, &peer_size, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (client == -1) {
         on_accept_failed(acceptor, errno);
         return;
     }
     acceptor->takes_next = false;
     acceptor->starved = false;
-    (void)http_server_add(acceptor->server, client, acceptor->tls);
+    (void)http_server_add(acceptor->server, client, acceptor->tls, describe(&peer, name));
     acceptor_publish(acceptor);
 }
 

@@ -119,6 +119,7 @@ static void block_signals(void) {
     const struct sigaction deaths_only = {.sa_handler = SIG_DFL, .sa_flags = SA_NOCLDSTOP};
     (void)sigaction(SIGCHLD, &deaths_only, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN); /* a file limit is an error of write(2), not our death */
 }
 
 static int settle_process(struct master *master) {
@@ -268,9 +269,10 @@ static void announce_simulated(struct master *master) {
     for (unsigned i = 0; i < conf->provider_count; i++) {
         const struct conf_provider *provider = &conf->providers[i];
         if (provider->simulated && provider->type != CONF_SIMULATED) {
-            console_say(&master->console, "  %s is simulated: it has no key (set %s)",
-                        provider->name,
-                        provider->api_key_env[0] != '\0' ? provider->api_key_env : "api_key_file");
+            console_say(&master->console, "  %s is simulated: %s", provider->name,
+                        provider->api_key == NULL
+                            ? "it has no key"
+                            : "this version has no upstream connections yet, its key is not used");
         }
     }
 }

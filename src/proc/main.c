@@ -11,8 +11,10 @@
 #include "proc/control.h"
 #include "proc/master.h"
 #include "proc/options.h"
+#include "proc/system.h"
 
 #define STATUS_WRONG 1
+#define STATUS_FATAL 2
 
 static void print(FILE *stream, const struct buf *text) {
     (void)fwrite(text->data, 1, text->size, stream);
@@ -101,6 +103,9 @@ int main(int argc, char **argv) {
     char memory[512];
     struct buf error;
     buf_init_fixed(&error, memory, sizeof(memory));
+    if (system_take_descriptors() == -1) {
+        return STATUS_FATAL;
+    }
     if (options_parse(&options, argc, argv, &error) == -1) {
         return refuse(&error);
     }

@@ -9,11 +9,14 @@
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "base/bytes.h"
 
 #define LOG_FILE_MODE 0640
 
@@ -95,6 +98,25 @@ int system_die_with(pid_t master) {
         return -1;
     }
     return 0;
+}
+
+int system_take_descriptors(void) {
+    int fd;
+    do {
+        fd = open("/dev/null", O_RDWR);
+    } while (fd != -1 && fd <= STDERR_FILENO);
+    if (fd == -1) {
+        return -1;
+    }
+    (void)close(fd);
+    const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
+    int64_t pid_number, given = 0;
+    if (pid == NULL || count == NULL || !bytes_to_int64(bytes_from_str(pid), &pid_number) ||
+        pid_number != getpid() || !bytes_to_int64(bytes_from_str(count), &given) ||
+        given > INT16_MAX) {
+        given = 0;
+    }
+    return close_range((unsigned)(STDERR_FILENO + 1 + given), ~0U, 0);
 }
 
 int system_detach_stdio(void) {

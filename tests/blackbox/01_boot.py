@@ -215,6 +215,45 @@ def test_threads_one_per_process(daemon):
         assert proc_status(pid, "Threads") in usual_threads()
 
 
+def test_closed_stdio_never_points_at_the_region_or_a_socket():
+    """A daemon started with 0, 1 and 2 closed wrote its log lines over the shared region."""
+    with Daemon(start=False) as daemon:
+        log = daemon.dir / "error.log"
+        daemon.write_config(merged(daemon.settings, {"error_log": str(log)}))
+        process = subprocess.Popen(["/bin/sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', BINARY, "-f",
+                                    "-c", daemon.config_path], env=environment())
+        try:
+            eventually(lambda: log.exists() and " is ready: " in log.read_text())
+            for pid in [process.pid, *children(process.pid)]:
+                for fd in (0, 1, 2):
+                    assert os.readlink(f"/proc/{pid}/fd/{fd}") == "/dev/null"
+        finally:
+            process.terminate()
+            assert process.wait(PATIENCE) == 0
+
+
+def test_descriptors_of_the_caller_are_not_inherited():
+    one, other = os.pipe()
+    os.dup2(other, 211)
+    os.set_inheritable(211, True)
+    try:
+        with Daemon(start=False) as daemon:
+            process = subprocess.Popen([BINARY, "-f", "-c", daemon.config_path],
+                                       stderr=subprocess.PIPE, text=True, env=environment(),
+                                       close_fds=False)
+            log = LineReader(process.stderr)
+            try:
+                log.wait_for(r"is ready: \d+ workers?\b")
+                for pid in [process.pid, *children(process.pid)]:
+                    assert not os.path.lexists(f"/proc/{pid}/fd/211")
+            finally:
+                process.terminate()
+                assert process.wait(PATIENCE) == 0
+    finally:
+        for fd in (one, other, 211):
+            os.close(fd)
+
+
 # -- in the background -----------------------------------------------------------------------------
 
 class Background:

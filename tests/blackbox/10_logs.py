@@ -32,6 +32,7 @@ def test_a_line_says_everything(daemon):
     assert (line["cost_usd"], line["saved_usd"]) == (body["cost"], body["saved"])
     assert 0.002 <= line["upstream_s"] <= line["duration_s"] < 10
     assert 0 < line["overhead_s"] < line["duration_s"]
+    assert line["client"] == "127.0.0.1"
     raw = daemon.access_path.read_text()
     assert re.search(r'"cost_usd":\d+\.\d{9},"saved_usd":\d+\.\d{9},"upstream_s":\d+\.\d{9}', raw)
 

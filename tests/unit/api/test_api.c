@@ -70,7 +70,7 @@ static void setup(void) {
     fcntl(pair[1], F_SETFL, O_NONBLOCK);
     fcntl(pair[0], F_SETFL, O_NONBLOCK);
     client = pair[0];
-    ck_assert_int_eq(http_server_add(server, pair[1], NULL), 0);
+    ck_assert_int_eq(http_server_add(server, pair[1], NULL, NULL), 0);
 }
 
 static void teardown(void) {

@@ -172,7 +172,7 @@ static void harness_pass(int64_t ms) {
 static int harness_connect_with(struct tls_context *tls) {
     int pair[2];
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
-    ck_assert_int_eq(http_server_add(harness.server, pair[1], tls), 0);
+    ck_assert_int_eq(http_server_add(harness.server, pair[1], tls, "192.0.2.1"), 0);
     return pair[0];
 }
 

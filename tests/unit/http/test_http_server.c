@@ -283,7 +283,7 @@ static int connect_tcp(void) {
     ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&address, &size), 0);
     ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, size), 0);
     int accepted = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    ck_assert_int_eq(http_server_add(harness.server, accepted, NULL), 0);
+    ck_assert_int_eq(http_server_add(harness.server, accepted, NULL, NULL), 0);
     close(listener);
     return fd;
 }
