@@ -86,6 +86,8 @@ void api_write_error(struct buf *out, const struct api_error *error);
 void api_log(struct api_call *call, int status);
 /* The HTTP side of an access line. */
 void api_fill_record(const struct api_call *call, int status, struct access_record *record);
+/* What a flow of /generate speaks to; its call is the sink. */
+extern const struct sink api_generate_sink;
 /* Endpoints. */
 void api_generate(struct api_call *call, const struct http_head *head, struct bytes body);
 void api_health(struct api_call *call, const struct http_head *head, struct bytes body);

@@ -3,6 +3,7 @@ noinst_LIBRARIES += libapi.a
 libapi_a_SOURCES = \
 	src/api/api.c \
 	src/api/api_generate.c \
+	src/api/api_generate_answer.c \
 	src/api/api_health.c \
 	src/api/api_private.h \
 	src/api/api_reply.c

@@ -13,7 +13,6 @@
  */
 #include "gateway/flow.h"
 
-#include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/json_write.h"
@@ -24,36 +23,12 @@
 #include "gateway_private.h"
 #include "upstream/provider.h"
 
-#define FALLBACK_TTL_MS 30000        /* a fallback's answer is stored for at most this long */
-#define TEXT_LIMIT (8 * 1024 * 1024) /* bytes of an answer's escaped text */
+#define FALLBACK_TTL_MS 30000 /* a fallback's answer is stored for at most this long */
 
 enum step_result {
     STEP_NEXT,   /* go on with the following step */
     STEP_WAIT,   /* an event will call flow_run again at flow->step */
     STEP_ANSWER, /* go to the answer step: a hit or a failure is ready */
-};
-
-struct flow {
-    struct gateway *gateway;
-    struct flow *next, *previous; /* in the gateway's active list; next alone in the spare list */
-    struct arena arena;
-    struct flow_request *request; /* in the arena */
-    struct sink *sink;            /* NULL once the client is gone */
-    unsigned step;                /* position in `steps` */
-    uint8_t key[SHA256_SIZE];
-    struct plan plan;
-    unsigned plan_at;               /* entry of the plan that is being tried */
-    const struct provider_ops *ops; /* of the attempt under way, else NULL */
-    struct attempt attempt;
-    int64_t attempt_started_ns;
-    bool head_sent;       /* the sink has heard of this stream: no fallback any more */
-    enum outcome outcome; /* of the last attempt */
-    bool have_outcome;
-    bool have_usage;   /* answer.usage is that of an attempt that was billed, or of a hit */
-    struct buf text;   /* the answer as a JSON string under construction */
-    int64_t cost_nusd; /* sum of the attempts; COST_UNKNOWN is sticky */
-    struct answer answer;
-    struct failure failure; /* status 0: none */
 };
 
 static void on_piece(struct attempt *attempt, struct bytes text);
@@ -72,103 +47,10 @@ const char *answer_cache_name(enum answer_cache cache) {
     return names[cache];
 }
 
-/* -- pool -------------------------------------------------------------------------------- */
-
-static void list_insert(struct gateway *gateway, struct flow *flow) {
-    flow->previous = NULL;
-    flow->next = gateway->active;
-    if (gateway->active != NULL) {
-        gateway->active->previous = flow;
-    }
-    gateway->active = flow;
-    gateway->active_count++;
-}
-
-static void list_remove(struct gateway *gateway, struct flow *flow) {
-    if (flow->previous != NULL) {
-        flow->previous->next = flow->next;
-    } else {
-        gateway->active = flow->next;
-    }
-    if (flow->next != NULL) {
-        flow->next->previous = flow->previous;
-    }
-    gateway->active_count--;
-}
-
-struct flow *flow_new(struct gateway *gateway) {
-    if (gateway->active_count >= FLOWS_MAX) {
-        return NULL;
-    }
-    struct flow *flow = gateway->spare;
-    if (flow != NULL) {
-        gateway->spare = flow->next;
-        gateway->spare_count--;
-    } else {
-        flow = calloc(1, sizeof(*flow));
-        if (flow == NULL) {
-            return NULL;
-        }
-        arena_init(&flow->arena, FLOW_ARENA_BLOCK, FLOW_ARENA_LIMIT);
-        buf_init(&flow->text, TEXT_LIMIT);
-    }
-    flow->gateway = gateway;
-    flow->request = NULL;
-    flow->sink = NULL;
-    flow->step = 0;
-    flow->plan.count = 0;
-    flow->plan_at = 0;
-    flow->ops = NULL;
-    flow->head_sent = false;
-    flow->have_outcome = false;
-    flow->have_usage = false;
-    flow->cost_nusd = 0;
-    flow->answer = (struct answer){0};
-    flow->failure = (struct failure){0};
-    list_insert(gateway, flow);
-    return flow;
-}
-
-struct arena *flow_arena(struct flow *flow) {
-    return &flow->arena;
-}
-
-void flow_destroy(struct flow *flow) {
-    struct gateway *gateway = flow->gateway;
-    ASSERT(gateway->spare == flow);
-    gateway->spare = flow->next;
-    gateway->spare_count--;
-    buf_free(&flow->text);
-    arena_fini(&flow->arena);
-    free(flow);
-}
-
-void flow_drop(struct flow *flow) {
-    struct gateway *gateway = flow->gateway;
-    list_remove(gateway, flow);
-    arena_reset(&flow->arena);
-    buf_free(&flow->text);
-    flow->next = gateway->spare;
-    gateway->spare = flow;
-    gateway->spare_count++;
-    if (gateway->spare_count > FLOWS_SPARE_MAX) {
-        flow_destroy(flow);
-    }
-}
-
 /* -- small helpers ------------------------------------------------------------------------ */
 
 static const struct conf_provider *provider_at(const struct flow *flow, unsigned plan_at) {
     return &flow->gateway->env.conf->providers[flow->plan.entry[plan_at].provider];
-}
-
-static unsigned pair_index(const struct flow *flow) {
-    const struct plan_entry *entry = &flow->plan.entry[flow->plan_at];
-    return flow->gateway->env.labels->pair[entry->provider][entry->model];
-}
-
-static unsigned provider_index(const struct flow *flow) {
-    return flow->gateway->env.labels->provider[flow->plan.entry[flow->plan_at].provider];
 }
 
 static enum step_result fail(struct flow *flow, int status, const char *type, const char *code,
@@ -180,14 +62,6 @@ static enum step_result fail(struct flow *flow, int status, const char *type, co
     flow->failure.should_retry = status >= 500 || status == 429;
     flow->failure.retry_after_s = status == 503 ? 1 : 0;
     return STEP_ANSWER;
-}
-
-static void add_cost(struct flow *flow, int64_t cost_nusd) {
-    if (cost_nusd == COST_UNKNOWN || flow->cost_nusd == COST_UNKNOWN) {
-        flow->cost_nusd = COST_UNKNOWN;
-    } else if (__builtin_add_overflow(flow->cost_nusd, cost_nusd, &flow->cost_nusd)) {
-        flow->cost_nusd = INT64_MAX;
-    }
 }
 
 /* -- steps -------------------------------------------------------------------------------- */
@@ -333,69 +207,10 @@ static enum step_result step_attempt(struct flow *flow) {
     return STEP_WAIT;
 }
 
-/* Is the attempt paid for? One that failed before its first text delivered nothing. */
-static bool is_billed(const struct flow *flow, enum outcome outcome) {
-    return outcome == OUTCOME_OK || outcome == OUTCOME_CLIENT_GONE || outcome == OUTCOME_SHUTDOWN ||
-           flow->text.size > 1;
-}
-
-/* Books an attempt that ended, however it did: time, tokens, money. */
-static void book_attempt(struct flow *flow, enum outcome outcome) {
-    const struct metrics *metrics = &flow->gateway->env.metrics;
-    const struct attempt *attempt = &flow->attempt;
-    unsigned pair = pair_index(flow);
-    int64_t waited_ns = timers_now_ns(&flow->gateway->env.timers) - flow->attempt_started_ns;
-    flow->ops = NULL;
-    flow->outcome = outcome;
-    flow->have_outcome = true;
-    flow->answer.upstream_ns += waited_ns;
-    metric_add(metrics, METRIC_LLM_REQUESTS, 1, pair, outcome, 0);
-    metric_observe(metrics, METRIC_UPSTREAM_DURATION, waited_ns, provider_index(flow), 0);
-    if (outcome != OUTCOME_OK && outcome != OUTCOME_CLIENT_GONE && outcome != OUTCOME_SHUTDOWN) {
-        metric_add(metrics, METRIC_UPSTREAM_ERRORS, 1, provider_index(flow), outcome, 0);
-    }
-    if (!is_billed(flow, outcome)) {
-        return;
-    }
-    flow->answer.usage = attempt->usage;
-    flow->have_usage = true;
-    metric_add(metrics, METRIC_TOKENS, (uint64_t)attempt->usage.prompt_tokens, pair, TOKEN_PROMPT,
-               0);
-    metric_add(metrics, METRIC_TOKENS, (uint64_t)attempt->usage.completion_tokens, pair,
-               TOKEN_COMPLETION, 0);
-    int64_t cost_nusd =
-        cost_of_attempt(attempt->provider, attempt->model, &attempt->usage, attempt->billed_ns);
-    if (cost_nusd == COST_UNKNOWN) {
-        metric_add(metrics, METRIC_UNKNOWN_PRICE, 1, pair, 0, 0);
-    } else {
-        metric_add(metrics, METRIC_COST, (uint64_t)cost_nusd, pair, 0, 0);
-    }
-    add_cost(flow, cost_nusd);
-}
-
-/* What the same tokens would have cost at the route's strong tier, less what they did. */
-static int64_t saved_by_routing(const struct flow *flow) {
-    const struct conf *conf = flow->gateway->env.conf;
-    if (flow->request->route.route < 0 || flow->cost_nusd == COST_UNKNOWN) {
-        return 0;
-    }
-    const struct conf_route *route = &conf->routes[flow->request->route.route];
-    const struct conf_provider *strong = &conf->providers[route->strong];
-    int model = conf_find_model(strong, bytes_from_str(strong->default_model));
-    if (strong == flow->attempt.provider || model == -1) {
-        return 0;
-    }
-    int64_t strong_nusd = cost_of_attempt(strong, &strong->models[model], &flow->attempt.usage,
-                                          flow->attempt.billed_ns);
-    return strong_nusd != COST_UNKNOWN && strong_nusd > flow->cost_nusd
-               ? strong_nusd - flow->cost_nusd
-               : 0;
-}
-
 static enum step_result step_settle(struct flow *flow) {
-    book_attempt(flow, OUTCOME_OK);
+    flow_book_attempt(flow, OUTCOME_OK);
     flow->answer.cost_nusd = flow->cost_nusd;
-    flow->answer.saved_nusd = saved_by_routing(flow);
+    flow->answer.saved_nusd = flow_saved_by_routing(flow);
     flow->answer.text = buf_bytes(&flow->text);
     metric_add(&flow->gateway->env.metrics, METRIC_SAVED, (uint64_t)flow->answer.saved_nusd,
                SAVED_ROUTING, 0, 0);
@@ -524,8 +339,8 @@ static void on_piece(struct attempt *attempt, struct bytes text) {
     const struct gateway_env *env = &flow->gateway->env;
     if (flow->text.size == 1) {
         metric_observe(&env->metrics, METRIC_TIME_TO_FIRST_TOKEN,
-                       timers_now_ns(&env->timers) - flow->attempt_started_ns, provider_index(flow),
-                       0);
+                       timers_now_ns(&env->timers) - flow->attempt_started_ns,
+                       flow_provider_index(flow), 0);
     }
     json_escape(&flow->text, text);
     if (!flow->request->chat.stream) {
@@ -552,9 +367,9 @@ static void on_done(struct attempt *attempt) {
 static void on_failed(struct attempt *attempt, enum outcome outcome) {
     struct flow *flow = attempt->user;
     const struct metrics *metrics = &flow->gateway->env.metrics;
-    book_attempt(flow, outcome);
+    flow_book_attempt(flow, outcome);
     if (!flow->head_sent && flow->plan_at + 1 < flow->plan.count) {
-        metric_add(metrics, METRIC_FALLBACKS, 1, provider_index(flow), outcome, 0);
+        metric_add(metrics, METRIC_FALLBACKS, 1, flow_provider_index(flow), outcome, 0);
         flow->plan_at++;
         flow->step = STEP_AT_ATTEMPT;
     } else {
@@ -576,7 +391,7 @@ void flow_start(struct flow *flow, struct flow_request *request, struct sink *si
 /* Stops the attempt and books what it delivered. */
 static void stop_attempt(struct flow *flow, enum outcome outcome) {
     flow->ops->cancel(&flow->attempt);
-    book_attempt(flow, outcome);
+    flow_book_attempt(flow, outcome);
 }
 
 void flow_abort(struct flow *flow) {

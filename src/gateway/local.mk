@@ -5,6 +5,8 @@ libgateway_a_SOURCES = \
 	src/gateway/cost.c \
 	src/gateway/entry.c \
 	src/gateway/flow.c \
+	src/gateway/flow_money.c \
+	src/gateway/flow_pool.c \
 	src/gateway/gateway.c \
 	src/gateway/gateway_private.h \
 	src/gateway/route.c \

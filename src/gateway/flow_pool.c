@@ -1,0 +1,91 @@
+/* Where flows come from and go to: a list of those under way and a few kept for reuse, so that the
+ * usual request allocates nothing. Runs in workers.
+ */
+#include <stdlib.h>
+
+#include "base/panic.h"
+#include "gateway_private.h"
+
+#define TEXT_LIMIT (8 * 1024 * 1024) /* bytes of an answer's escaped text */
+
+static void list_insert(struct gateway *gateway, struct flow *flow) {
+    flow->previous = NULL;
+    flow->next = gateway->active;
+    if (gateway->active != NULL) {
+        gateway->active->previous = flow;
+    }
+    gateway->active = flow;
+    gateway->active_count++;
+}
+
+static void list_remove(struct gateway *gateway, struct flow *flow) {
+    if (flow->previous != NULL) {
+        flow->previous->next = flow->next;
+    } else {
+        gateway->active = flow->next;
+    }
+    if (flow->next != NULL) {
+        flow->next->previous = flow->previous;
+    }
+    gateway->active_count--;
+}
+
+struct flow *flow_new(struct gateway *gateway) {
+    if (gateway->active_count >= FLOWS_MAX) {
+        return NULL;
+    }
+    struct flow *flow = gateway->spare;
+    if (flow != NULL) {
+        gateway->spare = flow->next;
+        gateway->spare_count--;
+    } else {
+        flow = calloc(1, sizeof(*flow));
+        if (flow == NULL) {
+            return NULL;
+        }
+        arena_init(&flow->arena, FLOW_ARENA_BLOCK, FLOW_ARENA_LIMIT);
+        buf_init(&flow->text, TEXT_LIMIT);
+    }
+    flow->gateway = gateway;
+    flow->request = NULL;
+    flow->sink = NULL;
+    flow->step = 0;
+    flow->plan.count = 0;
+    flow->plan_at = 0;
+    flow->ops = NULL;
+    flow->head_sent = false;
+    flow->have_outcome = false;
+    flow->have_usage = false;
+    flow->cost_nusd = 0;
+    flow->answer = (struct answer){0};
+    flow->failure = (struct failure){0};
+    list_insert(gateway, flow);
+    return flow;
+}
+
+struct arena *flow_arena(struct flow *flow) {
+    return &flow->arena;
+}
+
+void flow_destroy(struct flow *flow) {
+    struct gateway *gateway = flow->gateway;
+    ASSERT(gateway->spare == flow);
+    gateway->spare = flow->next;
+    gateway->spare_count--;
+    buf_free(&flow->text);
+    arena_fini(&flow->arena);
+    free(flow);
+}
+
+void flow_drop(struct flow *flow) {
+    struct gateway *gateway = flow->gateway;
+    list_remove(gateway, flow);
+    arena_reset(&flow->arena);
+    buf_free(&flow->text);
+    flow->next = gateway->spare;
+    gateway->spare = flow;
+    gateway->spare_count++;
+    if (gateway->spare_count > FLOWS_SPARE_MAX) {
+        flow_destroy(flow);
+    }
+}
