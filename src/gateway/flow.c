@@ -13,7 +13,6 @@
  */
 #include "gateway/flow.h"
 
-
 #include "base/clock.h"
 #include "base/json_write.h"
 #include "base/panic.h"
