@@ -172,6 +172,14 @@ static void check_route_name(struct conf_reader *reader, const struct conf_node 
     }
 }
 
+/* The bounds of `threshold` depend on a policy that was understood: beside other mistakes of the
+ * route it must be absent or one of the words as they are. */
+static bool policy_is_plain(const struct conf_node *key) {
+    const struct conf_node *policy = conf_tree_find(key->value, "policy");
+    return policy == NULL || bytes_equal_str(policy->value->text, "length") ||
+           bytes_equal_str(policy->value->text, "score");
+}
+
 static void read_route(struct conf_reader *reader, const struct conf_key *row,
                        struct conf_node *key) {
     struct conf_route *route = &reader->conf->routes[reader->conf->route_count++];
@@ -183,7 +191,7 @@ static void read_route(struct conf_reader *reader, const struct conf_key *row,
     check_route_name(reader, key);
     unsigned before = reader->complaint_count;
     if (conf_read_table(reader, row->table, route, key, key->value) &&
-        reader->complaint_count == before) { /* the bounds depend on a policy that was understood */
+        (reader->complaint_count == before || policy_is_plain(key))) {
         settle_threshold(reader, key, route);
     }
 }

@@ -282,13 +282,14 @@ void boot_announce(struct master *master) {
     bool is_tls = conf->tls.certificate[0] != '\0';
     const char *scheme = is_tls ? "https" : "http";
     const char *first = master->clients.items[0].name;
-    log_info("optirouted " PACKAGE_VERSION " is ready: %u workers, configuration %s", conf->workers,
-             conf->source);
+    const char *plural = conf->workers == 1 ? "worker" : "workers";
+    log_info("optirouted " PACKAGE_VERSION " is ready: %u %s, configuration %s", conf->workers,
+             plural, conf->source);
     console_say(&master->console,
                 "optirouted " PACKAGE_VERSION
-                " serves on %s://%s%s with %u workers; metrics: %s%s%s; configuration: %s",
+                " serves on %s://%s%s with %u %s; metrics: %s%s%s; configuration: %s",
                 scheme, first, master->clients.count > 1 ? " and others" : "", conf->workers,
-                master->metrics.count > 0 ? "http://" : "off",
+                plural, master->metrics.count > 0 ? "http://" : "off",
                 master->metrics.count > 0 ? master->metrics.items[0].name : "",
                 master->metrics.count > 0 ? "/metrics" : "", conf->source);
     announce_simulated(master);

@@ -192,6 +192,11 @@ START_TEST(routes) {
          "  b: {type: simulated, default_model: m}\n",
          "f:1:1: routes: `auto` is missing: it must say which provider is cheap and which is "
          "strong\n"},
+        {"routes: {auto: {cheap: local, strong: gpt, threshold: 1.5}}\n",
+         "f:1:39: strong: there is no provider `gpt`\n"
+         "f:1:55: threshold: out of bounds: from 0 to 1 for policy score\n"},
+        {"routes: {auto: {cheap: local, strong: local, policy: lenght, threshold: 60}}\n",
+         "f:1:54: policy: `lenght` is none of length, score; did you mean `length`?\n"},
         {"routes: {auto: {cheap: lokal, strong: huggingface}}\n",
          "f:1:24: cheap: there is no provider `lokal`, did you mean `local`?\n"},
         {"routes: {auto: {cheap: [local], strong: }}\n",
