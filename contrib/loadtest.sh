@@ -29,7 +29,7 @@ usage: contrib/loadtest.sh [options]
       --min-reduction P  fail when cost falls by less than P per cent (default 90)
       --max-median MS    fail when the median after warm-up is above MS (default: any)
   -o, --output DIR       keep both summaries (JSON), metrics, logs and configurations there
-      --spend-real-money keep HF_API_TOKEN: huggingface is then asked for real, and paid
+      --spend-real-money keep HF_API_TOKEN (this version simulates huggingface all the same)
   -h, --help
 
 environment: OPTIROUTED  the daemon's binary (default: src/optirouted of the source tree, else the
