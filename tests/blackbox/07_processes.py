@@ -258,7 +258,8 @@ def test_children_are_gone_when_the_master_ends(daemons):
 def test_a_killed_worker_takes_only_its_own_requests_along(daemons):
     daemon = daemons({"workers": 3})
     for turn, victim in enumerate(daemon.workers(), 1):
-        clients = [slow(daemon, 1000, f"{victim} {i}") for i in range(12)]
+        # long enough that none is answered before the kill, however busy the machine is
+        clients = [slow(daemon, 4000, f"{victim} {i}") for i in range(12)]
         under_way(daemon, 12 * turn)
         sockets = len([name for name in os.listdir(f"/proc/{victim}/fd")
                        if os.readlink(f"/proc/{victim}/fd/{name}").startswith("socket:")])
