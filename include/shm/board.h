@@ -10,6 +10,7 @@
 #define OPTIROUTE_SHM_BOARD_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "shm/region.h"
@@ -46,6 +47,13 @@ void board_set_state(struct region *region, int slot, enum board_state state);
 void board_beat(struct region *region, int slot);
 int64_t board_last_beat_ms(const struct region *region, int slot);
 struct board_gauges *board_gauges(struct region *region, int slot);
+/* Owner: one more attempt is under way at a provider (index of the name table), unless that would
+ * be more than `most` on the whole machine: then false, and nothing changed. Never more than `most`
+ * at once; of two that take the last place at the same moment both may be refused. */
+bool board_begin_attempt(struct region *region, int slot, unsigned provider, int64_t most);
+void board_end_attempt(struct region *region, int slot, unsigned provider);
+/* Attempts under way at a provider, over all processes. */
+int64_t board_outstanding(const struct region *region, unsigned provider);
 /* Owner, from the panic hook: copies at most BOARD_LAST_WORDS_SIZE-1 bytes. Async-signal-safe. */
 void board_set_last_words(struct region *region, int slot, const char *words);
 /* Copies out, always terminated, empty when nothing was said. */

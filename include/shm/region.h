@@ -60,12 +60,13 @@ size_t region_size(const struct region *region);
  *     |   boot id, time, board words   |   and board words, by the master
  *     +--------------------------------+ 4,096
  *     | breaker words    64 x 8        |   shm/word.h: compare-and-swap by every worker
+ *     | their subjects   64 x 8        |   written by the master
  *     +--------------------------------+
  *     | names: providers 64 x 128      |   shm/names.h: a count and its entries, three times;
  *     |        pairs    256 x 128      |   grow only, written by the master
  *     |        routes    64 x 128      |
  *     +--------------------------------+ page
- *     | slots           128 x 384      |   shm/board.h: pid, state | gauges | last words
+ *     | slots           128 x 640      |   shm/board.h: pid, state | gauges | attempts | last words
  *     +--------------------------------+ page
  *     | counter rows    129 x row      |   shm/counters.h: row = cells x 8, whole cache lines; one
  *     |                                |   writer each; the last row is the master's

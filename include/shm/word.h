@@ -13,5 +13,9 @@
 uint64_t word_load(const struct region *region, unsigned provider_index);
 /* True when the word was *expected and is now desired; else *expected is what it was instead. */
 bool word_cas(struct region *region, unsigned provider_index, uint64_t *expected, uint64_t desired);
+/* What the word is about (a hash of the provider's address; 0: never bound), so that a provider
+ * that moves does not inherit the word of its old place. Writer: master. */
+uint64_t word_subject(const struct region *region, unsigned provider_index);
+void word_set_subject(struct region *region, unsigned provider_index, uint64_t subject);
 
 #endif

@@ -32,6 +32,9 @@ static void clear_gauges(struct board_slot *slot) {
     atomic_store_explicit(&slot->gauges.connections, 0, memory_order_relaxed);
     atomic_store_explicit(&slot->gauges.connections_idle, 0, memory_order_relaxed);
     atomic_store_explicit(&slot->gauges.requests_in_flight, 0, memory_order_relaxed);
+    for (unsigned provider = 0; provider < REGION_PROVIDERS; provider++) {
+        atomic_store_explicit(&slot->outstanding[provider], 0, memory_order_relaxed);
+    }
 }
 
 int board_claim(struct region *region, enum board_role role, uint32_t generation) {
@@ -129,6 +132,38 @@ struct board_gauges *board_gauges(struct region *region, int slot) {
 /* Plain bytes without a lock: the owner writes them once, dying, and the master reads them after it
  * reaped the owner, which orders the two. Another reader at a bad moment sees a cut text, never
  * more than the field. No ASSERT: this runs inside panic(). */
+/* Sequentially consistent, so that of two processes that take the last place at once at least one
+ * sees the other. */
+bool board_begin_attempt(struct region *region, int slot, unsigned provider, int64_t most) {
+    ASSERT(provider < REGION_PROVIDERS);
+    _Atomic int32_t *own = &slot_of(region, slot)->outstanding[provider];
+    int32_t before = atomic_load_explicit(own, memory_order_relaxed);
+    atomic_store(own, before + 1);
+    if (board_outstanding(region, provider) > most) {
+        atomic_store(own, before);
+        return false;
+    }
+    return true;
+}
+
+void board_end_attempt(struct region *region, int slot, unsigned provider) {
+    ASSERT(provider < REGION_PROVIDERS);
+    _Atomic int32_t *own = &slot_of(region, slot)->outstanding[provider];
+    int32_t before = atomic_load_explicit(own, memory_order_relaxed);
+    ASSERT(before > 0);
+    atomic_store_explicit(own, before - 1, memory_order_release);
+}
+
+int64_t board_outstanding(const struct region *region, unsigned provider) {
+    ASSERT(provider < REGION_PROVIDERS);
+    int64_t sum = 0;
+    int seen = slots_seen(region);
+    for (int i = 0; i < seen; i++) {
+        sum += atomic_load(&region_slot(region, i)->outstanding[provider]);
+    }
+    return sum;
+}
+
 void board_set_last_words(struct region *region, int slot, const char *words) {
     if (slot < 0 || slot >= REGION_SLOTS) {
         return;

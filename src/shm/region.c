@@ -54,6 +54,8 @@ static void plan_geometry(const struct region_params *params, struct region_geom
     size_t end = REGION_PAGE;
     at->words = end;
     end += align_up(REGION_PROVIDERS * sizeof(uint64_t), REGION_LINE);
+    at->subjects = end;
+    end += align_up(REGION_PROVIDERS * sizeof(uint64_t), REGION_LINE);
     for (int kind = 0; kind < 3; kind++) {
         at->names[kind] = end;
         end += sizeof(struct names_table) + capacity[kind] * REGION_NAME_SIZE;

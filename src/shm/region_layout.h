@@ -14,7 +14,7 @@
 #include "shm/region.h"
 
 #define REGION_MAGIC UINT64_C(0x314554554f525450) /* "PTROUTE1" as a little-endian word */
-#define REGION_LAYOUT_VERSION 1u
+#define REGION_LAYOUT_VERSION 2u
 #define REGION_LINE 64u
 #define REGION_PAGE 4096u
 #define REGION_BOOT_ID_SIZE 36 /* text of /proc/sys/kernel/random/boot_id, without a NUL */
@@ -60,9 +60,11 @@ struct board_slot {
     uint32_t reserved;           /* 0 */
     _Atomic int64_t last_beat_ms;                     /* region time; writer: owner */
     _Alignas(REGION_LINE) struct board_gauges gauges; /* writer: owner; master at release */
+    /* attempts under way at each provider; writer: owner, master at release */
+    _Alignas(REGION_LINE) _Atomic int32_t outstanding[REGION_PROVIDERS];
     _Alignas(REGION_LINE) char last_words[BOARD_LAST_WORDS_SIZE]; /* writer: owner, dying */
 };
-_Static_assert(sizeof(struct board_slot) == 6 * REGION_LINE, "slots do not share a line");
+_Static_assert(sizeof(struct board_slot) == 10 * REGION_LINE, "slots do not share a line");
 
 /* One name table: entries[i] is complete before count shows it. Writer: master. */
 struct names_table {
@@ -75,6 +77,7 @@ struct names_table {
 struct region_geometry {
     size_t names[3]; /* by enum names_kind */
     size_t words;    /* breaker words: REGION_PROVIDERS x _Atomic uint64_t */
+    size_t subjects; /* what each word is about: REGION_PROVIDERS x _Atomic uint64_t */
     size_t slots;    /* REGION_SLOTS x struct board_slot */
     size_t rows;     /* REGION_ROWS x row_bytes */
     size_t row_bytes;

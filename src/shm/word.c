@@ -9,9 +9,13 @@
 #include "region_layout.h"
 #include "shm/word.h"
 
+static _Atomic uint64_t *word_at(const struct region *region, size_t offset, unsigned index) {
+    ASSERT(index < REGION_PROVIDERS);
+    return (_Atomic uint64_t *)(void *)(region->base + offset) + index;
+}
+
 static _Atomic uint64_t *word_of(const struct region *region, unsigned provider_index) {
-    ASSERT(provider_index < REGION_PROVIDERS);
-    return (_Atomic uint64_t *)(void *)(region->base + region->at.words) + provider_index;
+    return word_at(region, region->at.words, provider_index);
 }
 
 uint64_t word_load(const struct region *region, unsigned provider_index) {
@@ -23,4 +27,14 @@ bool word_cas(struct region *region, unsigned provider_index, uint64_t *expected
     return atomic_compare_exchange_strong_explicit(word_of(region, provider_index), expected,
                                                    desired, memory_order_acq_rel,
                                                    memory_order_acquire);
+}
+
+uint64_t word_subject(const struct region *region, unsigned provider_index) {
+    return atomic_load_explicit(word_at(region, region->at.subjects, provider_index),
+                                memory_order_acquire);
+}
+
+void word_set_subject(struct region *region, unsigned provider_index, uint64_t subject) {
+    atomic_store_explicit(word_at(region, region->at.subjects, provider_index), subject,
+                          memory_order_release);
 }
