@@ -66,7 +66,10 @@ struct conf_model {
     const char *label; /* as answers, logs and metrics say it: the name, or "name (simulated)" */
     int64_t input_nusd;
     int64_t output_nusd;
-    int64_t cached_input_nusd; /* input_nusd when not given */
+    int64_t cached_input_nusd; /* read from the provider's cache; input_nusd when not given */
+    /* Written to the provider's cache (Anthropic), for 5 minutes and for an hour. Not given: 1.25
+     * and 2 times input_nusd for type anthropic, as its price list says, else input_nusd. */
+    int64_t cache_write_nusd, cache_write_1h_nusd;
 };
 
 struct conf_simulated {
@@ -86,6 +89,8 @@ struct conf_provider {
     const char *api_key_env; /* names only; "" when not used */
     const char *api_key_file;
     const char *api_key; /* secret; never printed (-T says "(set)" in a comment); NULL when none */
+    const char *ca_file; /* path, "": the system's certificates */
+    struct bytes ca_pem; /* what stands in it; size 0 without ca_file */
     const char *default_model;
     unsigned model_count; /* default_model is always among them */
     struct conf_model *models;

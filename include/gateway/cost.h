@@ -12,7 +12,9 @@
 
 #define COST_UNKNOWN (-1)
 
-/* (prompt x input + completion x output + 500,000) / 1,000,000; COST_UNKNOWN when a price is. */
+/* Each part of the usage at its own price: prompt tokens that were neither read from the provider's
+ * cache nor written to it x input, the others x cached_input and cache_write, completion x output;
+ * the sum + 500,000, / 1,000,000. COST_UNKNOWN when a price is. */
 int64_t cost_of_tokens(const struct conf_model *model, const struct usage *usage);
 /* per_second x ns / 10^9, half up; COST_UNKNOWN when the price is. */
 int64_t cost_of_time(int64_t per_second_nusd, int64_t ns);

@@ -10,6 +10,7 @@
 #include "conf/conf.h"
 #include "shm/board.h"
 #include "shm/store.h"
+#include "upstream/provider.h"
 #include "watch/access_log.h"
 #include "watch/labels.h"
 #include "watch/metrics.h"
@@ -19,7 +20,11 @@ struct gateway_env {
     const struct conf *conf;
     const struct labels *labels;
     struct region *region;
+    int slot; /* of this process on the board */
     struct store *store;
+    struct upstream *upstream; /* connections to providers; NULL where none is remote */
+    /* Who serves a provider: provider_ops_for, but for tests. */
+    const struct provider_ops *(*provider_ops)(const struct conf_provider *provider);
     struct metrics metrics;
     struct access_log *access_log;
     struct timers timers;
@@ -37,8 +42,10 @@ unsigned gateway_flows(const struct gateway *gateway);
 /* Carries the store's statistics of this process over to its counters: after every miss and put by
  * itself, and by the worker once a second. */
 void gateway_tick(struct gateway *gateway);
-/* False while the daemon drains. (Every provider that a checked configuration has can be used.) */
+/* False while the daemon drains, and while the circuit of every provider is open. */
 bool gateway_is_ready(const struct gateway *gateway);
+/* Is there a provider whose circuit lets a request through? */
+bool gateway_has_provider(const struct gateway *gateway);
 /* Fails every flow under way with OUTCOME_SHUTDOWN: shutdown_timeout is over. */
 void gateway_abort_all(struct gateway *gateway);
 

@@ -18,11 +18,21 @@ struct chat {
     bool stream;              /* the client wants pieces as they come */
 };
 
-/* Tokens of one attempt, as the provider counts them. */
+/* Tokens of one attempt, as the provider counts them, whatever its dialect: every part is inside
+ * its whole (Anthropic reports them beside each other; its file adds them up). */
 struct usage {
-    int64_t prompt_tokens;
-    int64_t completion_tokens;
-    bool estimated; /* the provider said nothing usable: bytes / 4, rounded up */
+    int64_t prompt_tokens;         /* all that was read, cached or not */
+    int64_t cached_tokens;         /* of these, read from the provider's cache */
+    int64_t cache_write_tokens;    /* of these, put into its cache for 5 minutes */
+    int64_t cache_write_1h_tokens; /* of these, put into its cache for an hour */
+    int64_t completion_tokens;     /* all that was written */
+    int64_t reasoning_tokens;      /* of these, not shown */
+    bool estimated;                /* the provider did not say (all of) it: bytes / 4, rounded up */
 };
+
+/* Tokens of a text that nobody counted. */
+static inline int64_t usage_estimate(size_t bytes) {
+    return (int64_t)((bytes + 3) / 4);
+}
 
 #endif

@@ -13,7 +13,11 @@
 #include "upstream/chat.h"
 #include "watch/metrics.h"
 
+#define ATTEMPT_CODE_SIZE 64
+
 struct attempt;
+struct dialect;
+struct upstream;
 
 struct attempt_events {
     /* Text of the answer, whole UTF-8 characters, in order. Does not cancel the attempt. */
@@ -31,25 +35,32 @@ struct attempt {
     const struct attempt_events *events;
     void *user; /* the gateway's */
     const struct timers *timers;
-    struct arena *arena; /* for the provider's state of this attempt */
-    struct usage usage;  /* provider writes */
-    int64_t billed_ns;   /* provider writes: upstream time that a time-based price is paid for */
-    void *state;         /* provider's own */
+    struct upstream *upstream; /* connections of this worker; NULL where nothing is remote */
+    struct arena *arena;       /* for the provider's state of this attempt */
+    int64_t deadline_ns;       /* monotonic; the attempt ends before, INT64_MAX: its own timeouts */
+    /* the rest is the provider's to write */
+    struct usage usage;
+    bool usage_invalid;           /* the provider's own figures were missing or impossible */
+    int64_t billed_ns;            /* upstream time that a time-based price is paid for */
+    int status;                   /* HTTP status of the answer, 0: there was none */
+    int64_t retry_after_ms;       /* the provider's wish, -1: none, or one that makes no sense */
+    unsigned stale_sends;         /* times the request was sent again on a fresh connection */
+    char code[ATTEMPT_CODE_SIZE]; /* a refused request: the provider's word for it, "" or [a-z0-9_]
+                                   */
+    void *state;                  /* provider's own */
 };
 
 struct provider_ops {
     const char *type; /* as the configuration says it */
-    /* 0, or -1 without memory (no event follows). */
-    int (*start)(struct attempt *attempt);
+    /* OUTCOME_OK, or why there is no attempt (no event follows then). */
+    enum outcome (*start)(struct attempt *attempt);
     /* Ends a started attempt before its last event; fills usage and billed_ns with what was
      * delivered so far. */
     void (*cancel)(struct attempt *attempt);
+    const struct dialect *dialect; /* of HTTP providers, else NULL */
 };
 
-/* The implementation that serves this provider, NULL when this version has none for its type. */
+/* The implementation that serves this provider. */
 const struct provider_ops *provider_ops_for(const struct conf_provider *provider);
-/* Checks that every provider of a configuration can be served; adds one error line for each that
- * cannot. */
-void provider_check(const struct conf *conf, struct conf_errors *errors);
 
 #endif

@@ -2,9 +2,10 @@
  * prompts, answers or keys.
  *
  * The members of a line, in this order: time (RFC 3339, UTC, milliseconds), request_id, tenant,
- * client, method, path, status, route, reason, provider, model, cache, outcome, prompt_tokens,
- * completion_tokens, estimated, cost_usd, saved_usd, upstream_s, overhead_s, duration_s. Money is
- * in USD and times in seconds, both with nine decimals; what there was not is null.
+ * client, method, path, status, route, reason, provider, model, cache, outcome, attempts,
+ * prompt_tokens, completion_tokens, cached_tokens, estimated, cost_usd, saved_usd, upstream_s,
+ * overhead_s, duration_s. Money is in USD and times in seconds, both with nine decimals; what there
+ * was not is null.
  *
  * Buffered per process and written in whole lines: at 64 KiB, by access_log_flush (called once a
  * second and after a line that cost something), at reopen and at the end. A line that cannot be
@@ -30,10 +31,12 @@ struct access_record {
         model;           /* "" where there was none: printed as null */
     const char *cache;   /* hit, coalesced, miss, bypass; NULL: null */
     const char *outcome; /* of the last attempt; NULL: null */
+    unsigned attempts;   /* at all providers together */
     bool has_usage;      /* prompt and completion tokens are known */
     bool estimated;      /* tokens were estimated */
     int64_t prompt_tokens, completion_tokens;
-    bool has_cost; /* false: null (unknown price, or nothing was asked of a model) */
+    int64_t cached_tokens; /* of the prompt's, read from the provider's cache */
+    bool has_cost;         /* false: null (unknown price, or nothing was asked of a model) */
     int64_t cost_nusd, saved_nusd;
     int64_t upstream_ns, overhead_ns, duration_ns;
 };

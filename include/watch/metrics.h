@@ -31,6 +31,11 @@ enum metric_id {
     METRIC_LOCK_TIMEOUTS,
     METRIC_WORKER_RESTARTS, /* restart reason */
     METRIC_LOG_DROPPED,
+    METRIC_UPSTREAM_RESPONSES,  /* provider, code (a status) */
+    METRIC_RETRIES,             /* provider, reason (an outcome) */
+    METRIC_CIRCUIT_TRANSITIONS, /* provider, to (a circuit state) */
+    METRIC_STALE_REPORTS,       /* provider */
+    METRIC_USAGE_INVALID,       /* provider */
     METRIC_COUNT
 };
 
@@ -53,6 +58,8 @@ enum metric_dim {
     DIM_RESTART_REASON,
     DIM_FROM,   /* DIM_PROVIDER under the label "from" */
     DIM_REASON, /* DIM_OUTCOME under the label "reason" */
+    DIM_CODE,   /* DIM_STATUS under the label "code" */
+    DIM_TO,     /* circuit state */
     DIM_COUNT
 };
 
@@ -84,7 +91,14 @@ enum metric_cache_event {
     CACHE_EVENT_CORRUPT,
     CACHE_EVENT_COUNT
 };
-enum metric_token_type { TOKEN_PROMPT, TOKEN_COMPLETION, TOKEN_TYPE_COUNT };
+/* Cached tokens are among the prompt's, reasoning tokens among the completion's. */
+enum metric_token_type {
+    TOKEN_PROMPT,
+    TOKEN_COMPLETION,
+    TOKEN_CACHED_PROMPT,
+    TOKEN_REASONING,
+    TOKEN_TYPE_COUNT
+};
 enum metric_tier { TIER_CHEAP, TIER_STRONG, TIER_PROVIDER, TIER_COUNT };
 enum metric_route_reason {
     ROUTE_BY_RULE,
@@ -95,11 +109,12 @@ enum metric_route_reason {
     ROUTE_REASON_COUNT
 };
 enum metric_recovery { RECOVERY_CLEAN, RECOVERY_REBUILT, RECOVERY_EMPTIED, RECOVERY_COUNT };
+enum metric_circuit { CIRCUIT_CLOSED, CIRCUIT_HALF_OPEN, CIRCUIT_OPEN, CIRCUIT_COUNT };
 enum metric_restart_reason { RESTART_SIGNAL, RESTART_EXIT, RESTART_BOOT, RESTART_REASON_COUNT };
 
 /* How an attempt at a provider ended: the small enum that retry, breaker, metrics and log share
- * (STYLE, Errors). Its names are the `reason` and `code` words of RELIABILITY section 4; issue by
- * issue more of them can happen. */
+ * (STYLE, Errors). Its names are the `reason` and `code` words of RELIABILITY section 4; what each
+ * means for client, retry and breaker is the table of upstream/outcome.c. */
 enum outcome {
     OUTCOME_OK,
     OUTCOME_SIMULATED_FAILURE,
@@ -108,6 +123,42 @@ enum outcome {
     OUTCOME_NO_MEMORY,
     OUTCOME_OVERLOADED, /* the provider's max_concurrency is reached */
     OUTCOME_SHUTDOWN,   /* this worker ends before the answer came */
+    OUTCOME_BREAKER_OPEN,
+    OUTCOME_LOCAL_RESOURCES, /* no descriptor or port of ours to connect with */
+    OUTCOME_BAD_MODEL,       /* a model's name that cannot be part of an address */
+    /* connecting */
+    OUTCOME_DNS,
+    OUTCOME_DNS_TIMEOUT,
+    OUTCOME_CONNECT_REFUSED,
+    OUTCOME_CONNECT_UNREACHABLE,
+    OUTCOME_CONNECT_TIMEOUT,
+    OUTCOME_TLS_VERIFY,
+    OUTCOME_TLS_HANDSHAKE,
+    OUTCOME_TLS_TIMEOUT,
+    /* the exchange */
+    OUTCOME_STALE, /* a kept connection was closed under the request: sent again, a retry's reason
+                    */
+    OUTCOME_EMPTY_REPLY,
+    OUTCOME_RESET,
+    OUTCOME_FIRST_BYTE_TIMEOUT,
+    OUTCOME_IDLE_TIMEOUT,
+    OUTCOME_TRUNCATED,
+    OUTCOME_BAD_HTTP,
+    OUTCOME_BAD_FRAMING,
+    OUTCOME_BAD_ENCODING, /* compressed, though not asked for */
+    OUTCOME_HEADER_TOO_LARGE,
+    OUTCOME_TOO_LARGE,
+    /* the answer */
+    OUTCOME_REDIRECT,
+    OUTCOME_REJECTED, /* a 4xx that is about the request */
+    OUTCOME_AUTH,
+    OUTCOME_RATE_LIMITED,
+    OUTCOME_HTTP_408,
+    OUTCOME_HTTP_5XX,
+    OUTCOME_BAD_CONTENT_TYPE,
+    OUTCOME_BAD_JSON,
+    OUTCOME_BAD_UTF8,
+    OUTCOME_BAD_SCHEMA,
     OUTCOME_COUNT
 };
 const char *outcome_name(enum outcome outcome);

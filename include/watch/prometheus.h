@@ -20,6 +20,8 @@ struct prometheus_source {
     const struct store *store;
     const char *version;
     pid_t master; /* process_* are sums over it and every process on the board */
+    /* State of a provider's circuit; the meaning of its word is the gateway's business. */
+    enum metric_circuit (*circuit)(const struct region *region, unsigned provider);
 };
 
 /* Appends the whole exposition; out->failed says that it did not fit. */

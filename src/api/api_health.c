@@ -1,6 +1,6 @@
 /* GET /health and /health/ready: is the process alive, and may it be given work.
  *
- * Runs in workers; asks no provider.
+ * Runs in workers; asks no provider, but looks at their circuits.
  */
 #include "api_private.h"
 
@@ -22,10 +22,12 @@ void api_ready(struct api_call *call, const struct http_head *head, struct bytes
         answer_ok(call);
         return;
     }
+    bool drains = board_get_word(call->api->env->region, BOARD_WORD_DRAINING) != 0;
     struct api_error error = {.status = 503,
                               .type = "server_error",
-                              .code = "draining",
-                              .message = "the server is shutting down",
+                              .code = drains ? "draining" : "no_provider",
+                              .message = drains ? "the server is shutting down"
+                                                : "the circuit of every provider is open",
                               .retry_after_s = 1,
                               .should_retry = true};
     api_reply_error(call, &error);

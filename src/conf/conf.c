@@ -7,15 +7,12 @@
 
 #include "conf/conf.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stddef.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/arena.h"
 #include "base/text.h"
+#include "conf_file.h"
 #include "conf_print.h"
 #include "conf_read.h"
 
@@ -29,7 +26,8 @@ static const char built_in_text[] =
     "    default_model: llama-2-7b-local\n"
     "    per_second: 0.000005\n"
     "  huggingface:\n"
-    "    type: huggingface\n"
+    "    type: openai\n"
+    "    url: https://router.huggingface.co/v1\n"
     "    api_key_env: HF_API_TOKEN\n"
     "    simulate_without_key: yes\n"
     "    default_model: mistralai/Mistral-7B-Instruct-v0.2\n"
@@ -185,33 +183,6 @@ struct conf *conf_load_text(const char *name, struct bytes text, struct conf_err
     return load_named(name, text, false, errors);
 }
 
-/* Reads a regular file of at most CONF_MAX_FILE_BYTES into *text. NULL, or why not. */
-static const char *read_regular(int fd, struct buf *text) {
-    struct stat status;
-    ssize_t got;
-    if (fstat(fd, &status) == -1) {
-        return strerror(errno);
-    }
-    if (!S_ISREG(status.st_mode)) {
-        return "not a regular file";
-    }
-    if (status.st_size > CONF_MAX_FILE_BYTES) {
-        return "larger than 1 MB";
-    }
-    do { /* by what arrives, not by st_size: the file may grow meanwhile */
-        char *room = buf_reserve(text, ARENA_BLOCK);
-        if (room == NULL) {
-            return "larger than 1 MB, or out of memory";
-        }
-        got = read(fd, room, ARENA_BLOCK);
-        if (got == -1) {
-            return strerror(errno);
-        }
-        text->size += (size_t)got;
-    } while (got > 0);
-    return NULL;
-}
-
 struct conf *conf_load(const char *path, struct conf_errors *errors) {
     if (path == NULL) {
         return load_named(CONF_BUILT_IN_NAME, bytes_make(built_in_text, sizeof(built_in_text) - 1),
@@ -219,22 +190,13 @@ struct conf *conf_load(const char *path, struct conf_errors *errors) {
     }
     struct conf *conf = NULL;
     struct buf text;
-    const char *reason;
-    buf_init(&text, CONF_MAX_FILE_BYTES + 2 * ARENA_BLOCK);
-    /* O_NONBLOCK: opening a FIFO must not wait for a writer. */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd == -1) {
-        add_error(errors, path, 1, 1, strerror(errno));
-        goto out;
-    }
-    reason = read_regular(fd, &text);
-    close(fd);
+    buf_init(&text, 0);
+    const char *reason = conf_file_read(path, &text);
     if (reason != NULL) {
         add_error(errors, path, 1, 1, reason);
-        goto out;
+    } else {
+        conf = conf_load_text(path, buf_bytes(&text), errors);
     }
-    conf = conf_load_text(path, buf_bytes(&text), errors);
-out:
     buf_free(&text);
     return conf;
 }

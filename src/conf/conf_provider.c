@@ -15,7 +15,7 @@ static const char *const own_urls[] = {
     [CONF_SIMULATED] = "",
     [CONF_OPENAI] = "https://api.openai.com/v1",
     [CONF_ANTHROPIC] = "https://api.anthropic.com",
-    [CONF_HUGGINGFACE] = "https://api-inference.huggingface.co/models",
+    [CONF_HUGGINGFACE] = "https://router.huggingface.co/hf-inference/models",
 };
 static const char simulated_suffix[] = " (simulated)";
 
@@ -30,18 +30,27 @@ static void check_model_name(struct conf_reader *reader, const struct conf_node 
     }
 }
 
+/* A price that follows from the input's when it is not given: factor in quarters, half up. */
+static void settle_price(int64_t *price_nusd, const struct conf_model *model, int quarters) {
+    if (*price_nusd == CONF_PRICE_UNKNOWN && model->input_nusd != CONF_PRICE_UNKNOWN) {
+        *price_nusd = (model->input_nusd * quarters + 2) / 4;
+    }
+}
+
 static void check_prices(struct conf_reader *reader, const struct conf_node *key,
-                         struct conf_model *model) {
+                         enum conf_provider_type type, struct conf_model *model) {
     bool input = model->input_nusd != CONF_PRICE_UNKNOWN;
     bool output = model->output_nusd != CONF_PRICE_UNKNOWN;
-    bool cached = model->cached_input_nusd != CONF_PRICE_UNKNOWN;
+    bool cached = model->cached_input_nusd != CONF_PRICE_UNKNOWN ||
+                  model->cache_write_nusd != CONF_PRICE_UNKNOWN ||
+                  model->cache_write_1h_nusd != CONF_PRICE_UNKNOWN;
     if (input != output || (cached && !input)) {
         conf_complain(reader, key, "%.*s: the price needs both `input` and `output`",
                       SHOWN(key->text));
     }
-    if (!cached) {
-        model->cached_input_nusd = model->input_nusd;
-    }
+    settle_price(&model->cached_input_nusd, model, 4);
+    settle_price(&model->cache_write_nusd, model, type == CONF_ANTHROPIC ? 5 : 4);
+    settle_price(&model->cache_write_1h_nusd, model, type == CONF_ANTHROPIC ? 8 : 4);
 }
 
 void conf_read_models(struct conf_reader *reader, struct conf_provider *provider,
@@ -67,7 +76,7 @@ void conf_read_models(struct conf_reader *reader, struct conf_provider *provider
         struct conf_model *model = &provider->models[provider->model_count++];
         check_model_name(reader, name, name->text);
         conf_read_table(reader, row->table, model, name, name->value);
-        check_prices(reader, name, model);
+        check_prices(reader, name, provider->type, model);
         model->name = arena_copy(reader->arena, name->text).data;
         if (model->name == NULL) {
             model->name = "";
@@ -102,7 +111,9 @@ static void add_default_model(struct conf_reader *reader, const struct conf_node
         (struct conf_model){.name = provider->default_model,
                             .input_nusd = CONF_PRICE_UNKNOWN,
                             .output_nusd = CONF_PRICE_UNKNOWN,
-                            .cached_input_nusd = CONF_PRICE_UNKNOWN};
+                            .cached_input_nusd = CONF_PRICE_UNKNOWN,
+                            .cache_write_nusd = CONF_PRICE_UNKNOWN,
+                            .cache_write_1h_nusd = CONF_PRICE_UNKNOWN};
 }
 
 /* Where to point for a model: its own key, or the default that brought it in. */
@@ -171,8 +182,7 @@ static void settle_key(struct conf_reader *reader, const struct conf_node *key,
     }
     bool named = provider->api_key_env[0] != '\0' || provider->api_key_file[0] != '\0';
     conf_read_secret(reader, key, provider);
-    /* No version with upstream connections yet: what may be simulated is, with a key too. */
-    if (provider->simulate_without_key) {
+    if (provider->simulate_without_key && provider->api_key == NULL) {
         provider->simulated = true;
     } else if (!named && strcmp(provider->url, own_urls[provider->type]) == 0) {
         conf_complain(reader, key, "%s: %s needs a key: `api_key_env` or `api_key_file`",
@@ -224,6 +234,7 @@ static void read_provider(struct conf_reader *reader, const struct conf_key *row
     }
     settle_url(reader, key, provider);
     settle_key(reader, key, provider);
+    conf_read_authorities(reader, key, provider);
     add_default_model(reader, key, provider);
     make_labels(reader, key, provider);
     check_relations(reader, key, provider);

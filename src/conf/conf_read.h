@@ -71,6 +71,10 @@ void conf_read_models(struct conf_reader *reader, struct conf_provider *provider
 void conf_read_secret(struct conf_reader *reader, const struct conf_node *key,
                       struct conf_provider *provider);
 
+/* conf_secret.c: reads the provider's ca_file. */
+void conf_read_authorities(struct conf_reader *reader, const struct conf_node *key,
+                           struct conf_provider *provider);
+
 /* conf_route.c */
 void conf_read_routes(struct conf_reader *reader, const struct conf_key *row,
                       struct conf_node *key);

@@ -1,4 +1,5 @@
-/* conf_secret: finds the key of a provider, in the environment or in a file; see conf_read.h.
+/* conf_secret: finds the key of a provider, in the environment or in a file, and the certificates
+ * of the authorities it trusts; see conf_read.h.
  *
  * What never happens here: a key in a message. Even the text of api_key_env is not repeated unless
  * it is the name of a variable, because people paste the key itself there.
@@ -14,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "conf_file.h"
 #include "conf_value.h"
 
 #define MAX_KEY 4096 /* bytes */
@@ -123,4 +125,28 @@ void conf_read_secret(struct conf_reader *reader, const struct conf_node *key,
     } else if (has_file) {
         read_file(reader, file->value, provider);
     }
+}
+
+/* Kept as text, because workers run as another user and must not depend on a file that may change
+ * under them. Whether the certificates are any good is for TLS to say; that there is one, for us.
+ */
+void conf_read_authorities(struct conf_reader *reader, const struct conf_node *key,
+                           struct conf_provider *provider) {
+    static const char begin[] = "-----BEGIN CERTIFICATE-----";
+    const struct conf_node *given = conf_tree_find(key->value, "ca_file");
+    if (provider->ca_file[0] == '\0') {
+        return;
+    }
+    struct buf text;
+    buf_init(&text, 0);
+    const char *reason = conf_file_read(provider->ca_file, &text);
+    if (reason != NULL) {
+        conf_complain(reader, given->value, "ca_file: cannot be read: %s", reason);
+    } else if (memmem(text.data, text.size, begin, sizeof(begin) - 1) == NULL) {
+        conf_complain(reader, given->value, "ca_file: there is no PEM certificate in it");
+    } else {
+        provider->ca_pem = arena_copy(reader->arena, buf_bytes(&text));
+        reader->no_memory = reader->no_memory || provider->ca_pem.data == NULL;
+    }
+    buf_free(&text);
 }

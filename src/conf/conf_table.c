@@ -147,6 +147,20 @@ static const struct conf_key model_keys[] = {
      .min = 0,
      .max = PRICE_MAX,
      .help = "USD per 1M prompt tokens that the provider had cached; default: input."},
+    {.name = "cache_write",
+     .kind = KEY_MONEY,
+     .offset = offsetof(struct conf_model, cache_write_nusd),
+     .min = 0,
+     .max = PRICE_MAX,
+     .help =
+         "USD per 1M prompt tokens put into the provider's cache for 5 minutes; default: input, "
+         "of type anthropic 1.25 times."},
+    {.name = "cache_write_1h",
+     .kind = KEY_MONEY,
+     .offset = offsetof(struct conf_model, cache_write_1h_nusd),
+     .min = 0,
+     .max = PRICE_MAX,
+     .help = "The same for an hour; default: input, of type anthropic twice that."},
 };
 const struct conf_table conf_table_model = ROWS(model_keys);
 
@@ -297,6 +311,11 @@ static const struct conf_key provider_keys[] = {
      .offset = offsetof(struct conf_provider, simulate_without_key),
      .standard = "no",
      .help = "Simulate the provider, and say so in the model's name, while there is no key."},
+    {.name = "ca_file",
+     .kind = KEY_STRING,
+     .offset = offsetof(struct conf_provider, ca_file),
+     .standard = "",
+     .help = "PEM file of the authorities to trust, read again on reload; empty: the system's."},
     {.name = "default_model",
      .kind = KEY_STRING,
      .flags = KEY_REQUIRED | KEY_NOT_EMPTY,

@@ -5,6 +5,7 @@ libconf_a_SOURCES = \
 	src/conf/conf_address.c \
 	src/conf/conf_check.c \
 	src/conf/conf_expand.c \
+	src/conf/conf_file.c \
 	src/conf/conf_print.c \
 	src/conf/conf_provider.c \
 	src/conf/conf_read.c \
@@ -17,6 +18,7 @@ libconf_a_SOURCES = \
 	src/conf/conf_value.c
 noinst_HEADERS += \
 	include/conf/conf.h \
+	src/conf/conf_file.h \
 	src/conf/conf_print.h \
 	src/conf/conf_read.h \
 	src/conf/conf_table.h \

@@ -22,7 +22,12 @@ int64_t cost_of_tokens(const struct conf_model *model, const struct usage *usage
     if (model->input_nusd == CONF_PRICE_UNKNOWN || model->output_nusd == CONF_PRICE_UNKNOWN) {
         return COST_UNKNOWN;
     }
-    __int128 sum = at_least_zero(usage->prompt_tokens) * model->input_nusd +
+    __int128 cached = at_least_zero(usage->cached_tokens);
+    __int128 written = at_least_zero(usage->cache_write_tokens);
+    __int128 written_1h = at_least_zero(usage->cache_write_1h_tokens);
+    __int128 plain = at_least_zero(usage->prompt_tokens) - cached - written - written_1h;
+    __int128 sum = (plain > 0 ? plain : 0) * model->input_nusd + cached * model->cached_input_nusd +
+                   written * model->cache_write_nusd + written_1h * model->cache_write_1h_nusd +
                    at_least_zero(usage->completion_tokens) * model->output_nusd;
     return divide_half_up(sum, TOKENS_PER_PRICE);
 }

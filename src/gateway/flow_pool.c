@@ -53,6 +53,11 @@ struct flow *flow_new(struct gateway *gateway) {
     flow->plan.count = 0;
     flow->plan_at = 0;
     flow->ops = NULL;
+    flow->attempts = 0;
+    flow->tries = 0;
+    flow->probes = false;
+    flow->retry_timer = NULL;
+    flow->failure_rank = 0;
     flow->head_sent = false;
     flow->have_outcome = false;
     flow->have_usage = false;

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "gateway/cache_key.h"
 #include "gateway/entry.h"
@@ -39,9 +40,12 @@ struct gateway *gateway_new(const struct gateway_env *env) {
     /* untouched until a hit needs it, so a large max_value costs address space only */
     gateway->value_size = (size_t)env->conf->cache.max_value;
     gateway->value = malloc(gateway->value_size + 1);
-    if (gateway->value == NULL) {
+    gateway->auth_logged_ns = calloc(env->conf->provider_count, sizeof(int64_t));
+    if (gateway->value == NULL || gateway->auth_logged_ns == NULL) {
         goto failed;
     }
+    /* no two workers spread their retries alike; 0 would do too */
+    (void)!getrandom(&gateway->random, sizeof(gateway->random), 0);
     return gateway;
 failed:
     gateway_free(gateway);
@@ -55,6 +59,7 @@ void gateway_free(struct gateway *gateway) {
     while (gateway->spare != NULL) {
         flow_destroy(gateway->spare);
     }
+    free(gateway->auth_logged_ns);
     free(gateway->value);
     free(gateway->provider_plan);
     free(gateway->route_plan);
@@ -70,8 +75,19 @@ const struct gateway_env *gateway_env(const struct gateway *gateway) {
     return &gateway->env;
 }
 
+bool gateway_has_provider(const struct gateway *gateway) {
+    const struct gateway_env *env = &gateway->env;
+    for (unsigned i = 0; i < env->conf->provider_count; i++) {
+        if (breaker_wait_ms(env->region, env->labels->provider[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool gateway_is_ready(const struct gateway *gateway) {
-    return board_get_word(gateway->env.region, BOARD_WORD_DRAINING) == 0;
+    const struct gateway_env *env = &gateway->env;
+    return board_get_word(env->region, BOARD_WORD_DRAINING) == 0 && gateway_has_provider(gateway);
 }
 
 void gateway_tick(struct gateway *gateway) {

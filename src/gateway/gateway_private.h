@@ -4,6 +4,7 @@
 #define OPTIROUTE_SRC_GATEWAY_PRIVATE_H
 
 #include "base/hash.h"
+#include "gateway/breaker.h"
 #include "gateway/flow.h"
 #include "gateway/gateway.h"
 #include "upstream/provider.h"
@@ -12,6 +13,15 @@
 #define FLOWS_SPARE_MAX 64    /* kept for reuse with their first arena block */
 #define FLOW_ARENA_BLOCK 8192 /* bytes: an ordinary request fits the first block */
 #define FLOW_ARENA_LIMIT (64LL * 1024 * 1024)
+
+/* How a step ended. */
+enum step_result {
+    STEP_NEXT,   /* go on with the following step */
+    STEP_WAIT,   /* an event or a timer will call flow_continue */
+    STEP_CHOOSE, /* back to choose: the same provider again, or the next */
+    STEP_SETTLE, /* go to settle: an attempt has answered */
+    STEP_ANSWER, /* go to answer: a hit or a failure is ready */
+};
 
 struct gateway {
     struct gateway_env env;
@@ -24,6 +34,8 @@ struct gateway {
     struct flow *active;                   /* list of flows under way */
     struct flow *spare;                    /* list of flows to use again */
     unsigned active_count, spare_count;
+    uint64_t random;         /* state of the generator that spreads retries */
+    int64_t *auth_logged_ns; /* by provider: when its refusal of our key was last logged */
 };
 
 struct flow {
@@ -39,8 +51,16 @@ struct flow {
     const struct provider_ops *ops; /* of the attempt under way, else NULL */
     struct attempt attempt;
     int64_t attempt_started_ns;
-    bool head_sent;       /* the sink has heard of this stream: no fallback any more */
-    enum outcome outcome; /* of the last attempt */
+    unsigned attempts;         /* all of this request */
+    unsigned tries;            /* of these, at the plan's entry that is being tried */
+    int64_t first_try_ns;      /* when the first of the tries began */
+    unsigned ticket;           /* of the breaker, for the attempt under way */
+    bool probes;               /* and the breaker's next state depends on it */
+    struct timer *retry_timer; /* waits to try again; NULL: does not */
+    int64_t retry_since_ns;    /* since when */
+    unsigned failure_rank;     /* how much `failure` tells: see flow_attempt.c */
+    bool head_sent;            /* the sink has heard of this stream: no fallback any more */
+    enum outcome outcome;      /* of the last attempt */
     bool have_outcome;
     bool have_usage;   /* answer.usage is that of an attempt that was billed, or of a hit */
     struct buf text;   /* the answer as a JSON string under construction */
@@ -59,6 +79,23 @@ static inline unsigned flow_provider_index(const struct flow *flow) {
     return flow->gateway->env.labels->provider[flow->plan.entry[flow->plan_at].provider];
 }
 
+static inline const struct conf_provider *flow_provider(const struct flow *flow) {
+    return &flow->gateway->env.conf->providers[flow->plan.entry[flow->plan_at].provider];
+}
+
+/* flow.c */
+/* Prepares a failure that is not a provider's. Returns STEP_ANSWER. */
+enum step_result flow_fail(struct flow *flow, int status, const char *code, const char *message);
+/* Goes on with a flow that waited. May drop it. */
+void flow_continue(struct flow *flow, enum step_result result);
+
+/* flow_attempt.c */
+enum step_result flow_step_choose(struct flow *flow);
+enum step_result flow_step_attempt(struct flow *flow);
+/* Stops the attempt under way and books what it delivered, or stops waiting for the next one. */
+void flow_stop_attempt(struct flow *flow, enum outcome outcome);
+
+/* flow_pool.c, flow_money.c */
 /* Frees the memory of a flow in the spare list. */
 void flow_destroy(struct flow *flow);
 /* Books an attempt that ended, however it did: time, tokens, money. */

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "gateway/breaker.h"
 #include "master_private.h"
 #include "proc/check.h"
 
@@ -241,6 +242,7 @@ static int make_first_generation(struct master *master) {
         fail(master, "%s: %s", master->boot_conf->source, error);
         return STATUS_CONFIGURATION;
     }
+    breaker_bind(master->region, master->boot_conf, &labels);
     master->current = generation_new(master, master->boot_conf, &labels);
     if (master->current == NULL) {
         fail(master, "no memory");
@@ -269,10 +271,9 @@ static void announce_simulated(struct master *master) {
     for (unsigned i = 0; i < conf->provider_count; i++) {
         const struct conf_provider *provider = &conf->providers[i];
         if (provider->simulated && provider->type != CONF_SIMULATED) {
-            console_say(&master->console, "  %s is simulated: %s", provider->name,
-                        provider->api_key == NULL
-                            ? "it has no key"
-                            : "this version has no upstream connections yet, its key is not used");
+            console_say(&master->console, "  %s is simulated: it has no key (%s)", provider->name,
+                        provider->api_key_env[0] != '\0' ? provider->api_key_env
+                                                         : provider->api_key_file);
         }
     }
 }

@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #include "http/transport.h"
-#include "upstream/provider.h"
 
 #define USUAL_PLACE SYSCONFDIR "/optiroute/optiroute.yaml"
 #define TLS_CHECK_SECONDS 5 /* a key on a dead network disk must not hold the master */
@@ -93,7 +92,6 @@ struct conf *check_load(const char *path, struct conf_errors *errors) {
     if (conf == NULL) {
         return NULL;
     }
-    provider_check(conf, errors);
     check_tls(conf, errors);
     if (errors->count > 0) {
         conf_free(conf);
@@ -123,5 +121,6 @@ void check_paths_absolute(const struct conf *conf, struct conf_errors *errors) {
     check_path(conf, "tls.key", conf->tls.key, errors);
     for (unsigned i = 0; i < conf->provider_count; i++) {
         check_path(conf, "api_key_file", conf->providers[i].api_key_file, errors);
+        check_path(conf, "ca_file", conf->providers[i].ca_file, errors);
     }
 }

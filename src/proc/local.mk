@@ -25,7 +25,7 @@ libproc_a_SOURCES = \
 sbin_PROGRAMS += src/optirouted
 src_optirouted_SOURCES = src/proc/main.c
 PROC_LIBS = libproc.a libapi.a libgateway.a libupstream.a libhttp.a libwatch.a libconf.a libshm.a \
-	libbase.a $(LIBEVENT_LIBS) $(OPENSSL_LIBS) $(YAML_LIBS) $(BASE_LIBS)
+	libbase.a $(UPSTREAM_LIBS) $(OPENSSL_LIBS) $(YAML_LIBS) $(BASE_LIBS)
 src_optirouted_LDADD = $(PROC_LIBS)
 noinst_HEADERS += \
 	include/proc/accept.h \

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "gateway/breaker.h"
 #include "proc/worker.h"
 #include "watch/prometheus.h"
 
@@ -38,7 +39,8 @@ static void reply_metrics(struct metrics_worker *worker, struct http_exchange *e
     struct prometheus_source source = {.region = env->region,
                                        .store = worker->store,
                                        .version = PACKAGE_VERSION,
-                                       .master = env->master};
+                                       .master = env->master,
+                                       .circuit = breaker_state};
     buf_clear(&worker->text);
     prometheus_render(&source, &worker->text);
     if (worker->text.failed) {

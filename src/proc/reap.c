@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 
 #include "base/log.h"
+#include "gateway/breaker.h"
 #include "master_private.h"
 
 static struct seat *find_seat(struct master *master, pid_t pid, struct generation **generation) {
@@ -81,6 +82,7 @@ static void bury(struct master *master, struct generation *generation, struct se
     describe_end(status, end, sizeof(end));
     board_last_words(master->region, slot, words, sizeof(words));
     bool was_ready = board_state(master->region, slot) != BOARD_STARTING;
+    breaker_bury(master->region, (unsigned)slot);
     board_release(master->region, slot);
     double uptime_s = (double)(now_ns - seat->started_ns) / NS_PER_S;
     bool was_told = seat->state == SEAT_DRAINING;

@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "base/panic.h"
+#include "gateway/breaker.h"
 #include "master_private.h"
 #include "proc/check.h"
 
@@ -137,6 +138,7 @@ static void commit(struct master *master, int64_t now_ns) {
     board_set_word(master->region, BOARD_WORD_GENERATION, fresh->number);
     board_set_word(master->region, BOARD_WORD_WORKERS, fresh->conf->workers);
     board_set_word(master->region, BOARD_WORD_RELOAD_SUCCESSFUL, 1);
+    breaker_bind(master->region, fresh->conf, &fresh->labels);
     generation_drain(old, true, now_ns);
     log_info("generation %u serves with %u workers, generation %u drains", fresh->number,
              fresh->conf->workers, old->number);

@@ -16,6 +16,7 @@
 #include "gateway/gateway.h"
 #include "proc/loop_timers.h"
 #include "proc/spawn.h"
+#include "upstream/upstream.h"
 
 #define BODY_IDLE_MS 10000
 #define BODY_PER_MIB_MS 30000
@@ -28,6 +29,7 @@ struct worker {
     struct access_log *access_log;
     struct store *store;
     struct loop_timers timers;
+    struct upstream *upstream;
     struct gateway *gateway;
     struct api *api;
 };
@@ -90,17 +92,23 @@ static int read_tls(struct worker *worker, const struct conf *conf) {
 static int build_gateway(struct worker *worker, const struct child_env *env) {
     worker->store = store_open(env->region);
     loop_timers_init(&worker->timers, worker->child.base);
+    struct timers timers = loop_timers_interface(&worker->timers);
+    worker->upstream = upstream_new(worker->child.base, &timers, env->conf);
     struct gateway_env gateway_env = {
         .conf = env->conf,
         .labels = env->labels,
         .region = env->region,
+        .slot = env->slot,
         .store = worker->store,
+        .upstream = worker->upstream,
+        .provider_ops = provider_ops_for,
         .metrics = worker->child.metrics,
         .access_log = worker->access_log,
-        .timers = loop_timers_interface(&worker->timers),
+        .timers = timers,
         .metrics_address = env->metrics_address,
     };
-    worker->gateway = worker->store != NULL ? gateway_new(&gateway_env) : NULL;
+    worker->gateway =
+        worker->store != NULL && worker->upstream != NULL ? gateway_new(&gateway_env) : NULL;
     worker->api = worker->gateway != NULL ? api_new(worker->gateway) : NULL;
     if (worker->api == NULL) {
         log_error("no memory");
@@ -150,6 +158,7 @@ static void take_down(struct worker *worker) {
     if (worker->gateway != NULL) {
         gateway_free(worker->gateway);
     }
+    upstream_free(worker->upstream);
     loop_timers_fini(&worker->timers);
     if (worker->store != NULL) {
         store_close(worker->store);

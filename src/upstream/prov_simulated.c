@@ -89,9 +89,8 @@ struct bytes prov_simulated_text(const struct conf_simulated *simulated, const s
 /* What was delivered so far is what is charged: tokens by the words, time by the clock. */
 static void fill_usage(struct attempt *attempt, int64_t billed_ns) {
     const struct simulation *simulation = attempt->state;
-    attempt->usage.prompt_tokens = (int64_t)((attempt->chat->prompt.size + 3) / 4);
-    attempt->usage.completion_tokens = simulation->words_sent;
-    attempt->usage.estimated = false;
+    attempt->usage = (struct usage){.prompt_tokens = usage_estimate(attempt->chat->prompt.size),
+                                    .completion_tokens = simulation->words_sent};
     attempt->billed_ns = billed_ns;
 }
 
@@ -163,22 +162,22 @@ static bool draw_failure(const struct conf_simulated *simulated) {
     return (double)(next_random(&state) >> 11) * 0x1p-53 < simulated->failure_rate;
 }
 
-static int start(struct attempt *attempt) {
+static enum outcome start(struct attempt *attempt) {
     const struct conf_simulated *simulated = &attempt->provider->simulation;
     struct simulation *simulation = arena_calloc(attempt->arena, 1, sizeof(*simulation));
     if (simulation == NULL) {
-        return -1;
+        return OUTCOME_NO_MEMORY;
     }
     attempt->state = simulation;
     simulation->text =
         prov_simulated_text(simulated, attempt->chat, attempt->arena, &simulation->words);
     if (simulation->text.data == NULL) {
-        return -1;
+        return OUTCOME_NO_MEMORY;
     }
     simulation->started_ns = timers_now_ns(attempt->timers);
     simulation->latency_ns = prov_simulated_latency_ns(simulated, attempt->chat->max_tokens);
     simulation->fails = draw_failure(simulated);
-    return arm(attempt);
+    return arm(attempt) == 0 ? OUTCOME_OK : OUTCOME_NO_MEMORY;
 }
 
 static void cancel(struct attempt *attempt) {

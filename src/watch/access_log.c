@@ -261,6 +261,8 @@ static void put_way(struct buf *out, const struct access_record *record) {
     put_name(out, bytes_from_str(record->cache));
     PUT(out, KEY("outcome"));
     put_name(out, bytes_from_str(record->outcome));
+    PUT(out, KEY("attempts"));
+    buf_append_u64(out, record->attempts);
 }
 
 static void put_price(struct buf *out, const struct access_record *record) {
@@ -268,6 +270,8 @@ static void put_price(struct buf *out, const struct access_record *record) {
     put_count(out, record->has_usage, record->prompt_tokens);
     PUT(out, KEY("completion_tokens"));
     put_count(out, record->has_usage, record->completion_tokens);
+    PUT(out, KEY("cached_tokens"));
+    put_count(out, record->has_usage, record->cached_tokens);
     PUT(out, KEY("estimated"));
     buf_append_str(out, record->estimated ? "true" : "false");
     PUT(out, KEY("cost_usd"));

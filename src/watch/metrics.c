@@ -17,7 +17,10 @@
     ITEM(400) ITEM(401) ITEM(403) ITEM(404) ITEM(405) ITEM(408) ITEM(409)         \
     ITEM(413) ITEM(414) ITEM(415) ITEM(417) ITEM(422) ITEM(429) ITEM(431)         \
     ITEM(500) ITEM(501) ITEM(502) ITEM(503) ITEM(504) ITEM(505)                   \
-    ITEM(499)
+    ITEM(499)                                                                     \
+    ITEM(201) ITEM(202) ITEM(301) ITEM(302) ITEM(307) ITEM(308) ITEM(402)         \
+    ITEM(410) ITEM(424) ITEM(520) ITEM(521) ITEM(522) ITEM(523) ITEM(524)         \
+    ITEM(525) ITEM(526) ITEM(527) ITEM(529)
 /* clang-format on */
 
 #define STATUS_INDEX(code) STATUS_##code,
@@ -28,7 +31,7 @@ static const char *const statuses[STATUS_COUNT] = {[STATUS_OTHER] = "other",
                                                    STATUS_LIST(STATUS_TEXT)};
 
 #define STATUS_CODE_MIN 200
-#define STATUS_CODE_MAX 505
+#define STATUS_CODE_MAX 529
 /* Index + 1, so that codes without a label are 0. */
 #define STATUS_AT_CODE(code) [(code)-STATUS_CODE_MIN] = STATUS_##code + 1,
 static const uint8_t status_at_code[STATUS_CODE_MAX - STATUS_CODE_MIN + 1] = {
@@ -59,9 +62,45 @@ static const char *const outcomes[OUTCOME_COUNT] = {
     [OUTCOME_NO_MEMORY] = "no_memory",
     [OUTCOME_OVERLOADED] = "overloaded",
     [OUTCOME_SHUTDOWN] = "shutdown",
+    [OUTCOME_BREAKER_OPEN] = "breaker_open",
+    [OUTCOME_LOCAL_RESOURCES] = "local_resources",
+    [OUTCOME_BAD_MODEL] = "bad_model",
+    [OUTCOME_DNS] = "dns",
+    [OUTCOME_DNS_TIMEOUT] = "dns_timeout",
+    [OUTCOME_CONNECT_REFUSED] = "connect_refused",
+    [OUTCOME_CONNECT_UNREACHABLE] = "connect_unreachable",
+    [OUTCOME_CONNECT_TIMEOUT] = "connect_timeout",
+    [OUTCOME_TLS_VERIFY] = "tls_verify",
+    [OUTCOME_TLS_HANDSHAKE] = "tls_handshake",
+    [OUTCOME_TLS_TIMEOUT] = "tls_timeout",
+    [OUTCOME_STALE] = "stale",
+    [OUTCOME_EMPTY_REPLY] = "empty_reply",
+    [OUTCOME_RESET] = "reset",
+    [OUTCOME_FIRST_BYTE_TIMEOUT] = "first_byte_timeout",
+    [OUTCOME_IDLE_TIMEOUT] = "idle_timeout",
+    [OUTCOME_TRUNCATED] = "truncated",
+    [OUTCOME_BAD_HTTP] = "bad_http",
+    [OUTCOME_BAD_FRAMING] = "bad_framing",
+    [OUTCOME_BAD_ENCODING] = "bad_encoding",
+    [OUTCOME_HEADER_TOO_LARGE] = "header_too_large",
+    [OUTCOME_TOO_LARGE] = "too_large",
+    [OUTCOME_REDIRECT] = "redirect",
+    [OUTCOME_REJECTED] = "rejected",
+    [OUTCOME_AUTH] = "auth",
+    [OUTCOME_RATE_LIMITED] = "rate_limited",
+    [OUTCOME_HTTP_408] = "http_408",
+    [OUTCOME_HTTP_5XX] = "http_5xx",
+    [OUTCOME_BAD_CONTENT_TYPE] = "bad_content_type",
+    [OUTCOME_BAD_JSON] = "bad_json",
+    [OUTCOME_BAD_UTF8] = "bad_utf8",
+    [OUTCOME_BAD_SCHEMA] = "bad_schema",
 };
 static const char *const token_types[TOKEN_TYPE_COUNT] = {
-    [TOKEN_PROMPT] = "prompt", [TOKEN_COMPLETION] = "completion"};
+    [TOKEN_PROMPT] = "prompt",
+    [TOKEN_COMPLETION] = "completion",
+    [TOKEN_CACHED_PROMPT] = "cached_prompt",
+    [TOKEN_REASONING] = "reasoning",
+};
 static const char *const tiers[TIER_COUNT] = {
     [TIER_CHEAP] = "cheap", [TIER_STRONG] = "strong", [TIER_PROVIDER] = "provider"};
 static const char *const route_reasons[ROUTE_REASON_COUNT] = {
@@ -70,6 +109,8 @@ static const char *const route_reasons[ROUTE_REASON_COUNT] = {
 };
 static const char *const recoveries[RECOVERY_COUNT] = {
     [RECOVERY_CLEAN] = "clean", [RECOVERY_REBUILT] = "rebuilt", [RECOVERY_EMPTIED] = "emptied"};
+static const char *const circuits[CIRCUIT_COUNT] = {
+    [CIRCUIT_CLOSED] = "closed", [CIRCUIT_HALF_OPEN] = "half_open", [CIRCUIT_OPEN] = "open"};
 static const char *const restart_reasons[RESTART_REASON_COUNT] = {
     [RESTART_SIGNAL] = "signal", [RESTART_EXIT] = "exit", [RESTART_BOOT] = "boot"};
 
@@ -91,7 +132,9 @@ enum dim_size {
     SIZE_RECOVERY = RECOVERY_COUNT,
     SIZE_RESTART_REASON = RESTART_REASON_COUNT,
     SIZE_FROM = REGION_PROVIDERS,
-    SIZE_REASON = OUTCOME_COUNT
+    SIZE_REASON = OUTCOME_COUNT,
+    SIZE_CODE = STATUS_COUNT,
+    SIZE_TO = CIRCUIT_COUNT
 };
 
 #define FIXED(dim, label, list) [DIM_##dim] = {.labels = {label}, SIZE_##dim, .values = list}
@@ -114,6 +157,8 @@ static const struct metric_dim_info dims[DIM_COUNT] = {
     FIXED(RESTART_REASON, "reason", restart_reasons),
     NAMED(FROM, "from", NULL, NAMES_PROVIDER),
     FIXED(REASON, "reason", outcomes),
+    FIXED(CODE, "code", statuses),
+    FIXED(TO, "to", circuits),
 };
 
 #define STEP(unit_ns) (unit_ns), 5 * (unit_ns) / 2, 5 * (unit_ns)
@@ -155,7 +200,7 @@ static const int64_t bounds_ms[METRIC_BOUNDS] = {STEP(1000000LL),     STEP(10000
     ROW(LLM_REQUESTS, COUNTER, UNIT_PLAIN, SHOW_NAMES, "llm_requests_total", PAIR, OUTCOME, NONE,  \
         "Attempts at a provider, by how they ended.")                                              \
     ROW(TOKENS, COUNTER, UNIT_PLAIN, SHOW_USED, "llm_tokens_total", PAIR, TOKEN_TYPE, NONE,        \
-        "Tokens billed by providers.")                                                             \
+        "Tokens billed by providers; cached_prompt is part of prompt, reasoning of completion.")   \
     ROW(UPSTREAM_DURATION, HISTOGRAM_MS, UNIT_NANOSECONDS, SHOW_USED,                              \
         "llm_upstream_duration_seconds", PROVIDER, NONE, NONE,                                     \
         "Time of an attempt at a provider, from its start to its end.")                            \
@@ -178,7 +223,18 @@ static const int64_t bounds_ms[METRIC_BOUNDS] = {STEP(1000000LL),     STEP(10000
     ROW(WORKER_RESTARTS, COUNTER, UNIT_PLAIN, SHOW_ALL, "optiroute_worker_restarts_total",         \
         RESTART_REASON, NONE, NONE, "Processes started again after one died.")                     \
     ROW(LOG_DROPPED, COUNTER, UNIT_PLAIN, SHOW_ALL, "optiroute_log_dropped_total", NONE, NONE,     \
-        NONE, "Log lines that could not be written.")
+        NONE, "Log lines that could not be written.")                                              \
+    ROW(UPSTREAM_RESPONSES, COUNTER, UNIT_PLAIN, SHOW_USED, "llm_upstream_responses_total",        \
+        PROVIDER, CODE, NONE, "Answers of providers, by status code.")                             \
+    ROW(RETRIES, COUNTER, UNIT_PLAIN, SHOW_USED, "llm_retries_total", PROVIDER, REASON, NONE,      \
+        "Requests sent to the same provider again, by what went wrong before.")                    \
+    ROW(CIRCUIT_TRANSITIONS, COUNTER, UNIT_PLAIN, SHOW_USED, "llm_circuit_transitions_total",      \
+        PROVIDER, TO, NONE, "Changes of a provider's circuit breaker, by the new state.")          \
+    ROW(STALE_REPORTS, COUNTER, UNIT_PLAIN, SHOW_USED, "llm_breaker_stale_reports_total",          \
+        PROVIDER, NONE, NONE,                                                                      \
+        "Attempts that ended after the circuit breaker had moved on; they changed nothing.")       \
+    ROW(USAGE_INVALID, COUNTER, UNIT_PLAIN, SHOW_USED, "llm_usage_invalid_total", PROVIDER, NONE,  \
+        NONE, "Answers whose token counts were missing or impossible; they were estimated.")
 /* clang-format on */
 
 /* First and last cell of each row; the next row begins behind the last. */

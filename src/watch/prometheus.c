@@ -312,9 +312,24 @@ static void put_gauges(const struct prometheus_source *source, struct buf *out) 
     }
 }
 
+static void put_circuits(const struct prometheus_source *source, struct buf *out) {
+    int count = names_count(source->region, NAMES_PROVIDER);
+    put_head(out, "llm_circuit_state", "gauge",
+             "Circuit breaker of a provider: 0 closed, 1 half-open, 2 open.");
+    for (int i = 0; i < count; i++) {
+        const char *name = names_get(source->region, NAMES_PROVIDER, i);
+        struct label_list list = {.out = out};
+        buf_append_str(out, "llm_circuit_state");
+        put_label(&list, "provider", name, strlen(name));
+        end_labels(&list);
+        put_value(out, UNIT_PLAIN, (uint64_t)source->circuit(source->region, (unsigned)i));
+    }
+}
+
 void prometheus_render(const struct prometheus_source *source, struct buf *out) {
     for (unsigned id = 0; id < METRIC_COUNT; id++) {
         put_metric(source->region, out, metric_row((enum metric_id)id));
     }
+    put_circuits(source, out);
     put_gauges(source, out);
 }

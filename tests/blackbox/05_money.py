@@ -13,6 +13,7 @@ PAIR = {"provider": "large", "model": "large-1"}
 CONFIG = {
     "providers": {"flaky": {
         "type": "simulated", "default_model": "flaky-1", "per_second": "0.000777",
+        "retry": {"attempts": 0}, "breaker": {"failures": 255},
         "simulated": {"latency": "3ms", "per_token": "0ms", "max_latency": "3ms",
                       "failure_rate": "0.4", "seed": 7}}},
     "routes": {

@@ -7,8 +7,9 @@ from datetime import datetime, timedelta, timezone
 from optiroute import Daemon, compose, environment, eventually, run
 
 MEMBERS = ["time", "request_id", "tenant", "client", "method", "path", "status", "route", "reason",
-           "provider", "model", "cache", "outcome", "prompt_tokens", "completion_tokens",
-           "estimated", "cost_usd", "saved_usd", "upstream_s", "overhead_s", "duration_s"]
+           "provider", "model", "cache", "outcome", "attempts", "prompt_tokens",
+           "completion_tokens", "cached_tokens", "estimated", "cost_usd", "saved_usd", "upstream_s",
+           "overhead_s", "duration_s"]
 MARKER = "marker-7f3a-never-logged"
 
 

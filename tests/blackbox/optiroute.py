@@ -52,7 +52,8 @@ def eventually(predicate, timeout=PATIENCE, what=None):
 # -- configuration ---------------------------------------------------------------------------------
 
 # small and large are quick and priced in two ways; pace takes max_tokens milliseconds, so a client
-# chooses how long its request is under way; broken always fails.
+# chooses how long its request is under way; broken always fails, without a second try, and its
+# circuit hardly ever opens.
 STANDARD = {
     "listen": ["127.0.0.1:0"],
     "metrics_listen": "127.0.0.1:0",
@@ -84,6 +85,8 @@ STANDARD = {
             "type": "simulated",
             "default_model": "broken-1",
             "per_second": "0.001",
+            "retry": {"attempts": 0},
+            "breaker": {"failures": 255},
             "simulated": {"latency": "1ms", "max_latency": "1ms", "failure_rate": "1"},
         },
     },

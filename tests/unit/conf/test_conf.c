@@ -105,9 +105,9 @@ static void check_built_in(const struct conf *conf) {
     const struct conf_provider *far = &conf->providers[1];
     check_provider_defaults(far);
     ck_assert_str_eq(far->name, "huggingface");
-    ck_assert_int_eq(far->type, CONF_HUGGINGFACE);
+    ck_assert_int_eq(far->type, CONF_OPENAI);
     ck_assert(far->simulate_without_key);
-    ck_assert_str_eq(far->url, "https://api-inference.huggingface.co/models");
+    ck_assert_str_eq(far->url, "https://router.huggingface.co/v1");
     ck_assert_str_eq(far->api_key_env, "HF_API_TOKEN");
     ck_assert_str_eq(far->default_model, "mistralai/Mistral-7B-Instruct-v0.2");
     ck_assert_int_eq(far->per_second_nusd, CONF_PRICE_UNKNOWN);
@@ -115,6 +115,8 @@ static void check_built_in(const struct conf *conf) {
     ck_assert_int_eq(far->models[0].input_nusd, 200000000);
     ck_assert_int_eq(far->models[0].output_nusd, 200000000);
     ck_assert_int_eq(far->models[0].cached_input_nusd, 200000000);
+    ck_assert_int_eq(far->models[0].cache_write_nusd, 200000000);
+    ck_assert_int_eq(far->models[0].cache_write_1h_nusd, 200000000);
     ck_assert_uint_eq(conf->route_count, 1);
     const struct conf_route *route = &conf->routes[0];
     ck_assert_str_eq(route->name, "auto");
@@ -142,15 +144,13 @@ START_TEST(built_in) {
     setenv("HF_API_TOKEN", "hf_x", 1);
     conf = conf_load(NULL, &errors);
     ck_assert_str_eq(conf->providers[1].api_key, "hf_x");
-    /* until there are upstream connections, what may be simulated is, and says so */
-    ck_assert(conf->providers[1].simulated);
-    ck_assert_str_eq(conf->providers[1].models[0].label,
-                     "mistralai/Mistral-7B-Instruct-v0.2 (simulated)");
+    ck_assert(!conf->providers[1].simulated);
+    ck_assert_str_eq(conf->providers[1].models[0].label, "mistralai/Mistral-7B-Instruct-v0.2");
     conf_free(conf);
     setenv("HF_API_TOKEN", "hf\r\nx", 1);
     ck_assert_ptr_null(conf_load(NULL, &errors));
     buf_append_char(&errors.lines, '\0');
-    ck_assert_str_eq(errors.lines.data, "(built-in):8:18: api_key_env: the key contains a blank, "
+    ck_assert_str_eq(errors.lines.data, "(built-in):9:18: api_key_env: the key contains a blank, "
                                         "line break or special character\n");
     unsetenv("HF_API_TOKEN");
     conf_errors_fini(&errors);
@@ -215,7 +215,9 @@ START_TEST(providers_and_routes) {
         "    gpt-4o: {input: 2.5, output: 10},\n"
         "    gpt-4o-mini: {input: 0.15, output: 0.60, cached_input: 0.075}}}\n"
         "  llama: {type: openai, url: 'http://[::1]:8080/v1//', default_model: l, models: {k: }}\n"
-        "  claude: {type: anthropic, simulate_without_key: yes, default_model: c}\n"
+        "  claude: {type: anthropic, simulate_without_key: yes, default_model: c, models: {\n"
+        "    d: {input: 3, output: 15, cached_input: 0.3},\n"
+        "    e: {input: 0.000000001, output: 15, cache_write: 7, cache_write_1h: 8}}}\n"
         "  sim: {type: simulated, default_model: s, simulated: {failure_rate: 0.125}}\n");
     const struct conf_provider *gpt = &conf->providers[0];
     ck_assert_uint_eq(conf->provider_count, 4);
@@ -228,6 +230,7 @@ START_TEST(providers_and_routes) {
     ck_assert_int_eq(gpt->models[1].input_nusd, 150000000);
     ck_assert_int_eq(gpt->models[1].output_nusd, 600000000);
     ck_assert_int_eq(gpt->models[1].cached_input_nusd, 75000000);
+    ck_assert_int_eq(gpt->models[1].cache_write_1h_nusd, 150000000);
     ck_assert_int_eq(conf_find_model(gpt, BYTES_LITERAL("gpt")), -1);
     const struct conf_provider *llama = &conf->providers[1];
     ck_assert_str_eq(llama->url, "http://[::1]:8080/v1");
@@ -238,7 +241,15 @@ START_TEST(providers_and_routes) {
     ck_assert_int_eq(llama->models[1].output_nusd, CONF_PRICE_UNKNOWN);
     ck_assert_str_eq(conf->providers[2].url, "https://api.anthropic.com");
     ck_assert(conf->providers[2].simulated);
-    ck_assert_str_eq(conf->providers[2].models[0].label, "c (simulated)");
+    const struct conf_model *claude = conf->providers[2].models;
+    ck_assert_str_eq(claude[0].label, "d (simulated)");
+    ck_assert_int_eq(claude[0].cached_input_nusd, 300000000);
+    ck_assert_int_eq(claude[0].cache_write_nusd, 3750000000);    /* 1.25 times input */
+    ck_assert_int_eq(claude[0].cache_write_1h_nusd, 6000000000); /* twice input */
+    ck_assert_int_eq(claude[1].cache_write_nusd, 7000000000);
+    ck_assert_int_eq(claude[1].cache_write_1h_nusd, 8000000000);
+    ck_assert_str_eq(claude[2].label, "c (simulated)");
+    ck_assert_int_eq(claude[2].cache_write_nusd, CONF_PRICE_UNKNOWN);
     ck_assert_str_eq(conf->providers[3].models[0].label, "s");
     ck_assert_double_eq(conf->providers[3].simulation.failure_rate, 0.125);
     ck_assert_int_eq(conf_find_provider(conf, BYTES_LITERAL("sim")), 3);
@@ -337,6 +348,30 @@ START_TEST(key_files) {
 }
 END_TEST
 
+#define WITH_CA_FILE                                                                        \
+    "providers: {a: {type: openai, url: 'https://x', default_model: m, api_key_file: key, " \
+    "ca_file: ca.pem}}\n"
+#define WITH_CA_AT "f:1:95: ca_file: "
+
+START_TEST(authorities_are_kept_as_text) {
+    static const char pem[] = "# ours\n-----BEGIN CERTIFICATE-----\nMIIB\n"
+                              "-----END CERTIFICATE-----\n";
+    write_file("key", 0600, "k", 1);
+    expect_errors(WITH_CA_FILE, WITH_CA_AT "cannot be read: No such file or directory\n");
+    write_file("ca.pem", 0644, "x", 1);
+    expect_errors(WITH_CA_FILE, WITH_CA_AT "there is no PEM certificate in it\n");
+    write_file("ca.pem", 0644, pem, sizeof(pem) - 1);
+    struct conf *conf = load_good(WITH_CA_FILE);
+    ck_assert(bytes_equal_str(conf->providers[0].ca_pem, pem));
+    conf_free(conf);
+    remove("ca.pem");
+    ck_assert_int_eq(mkfifo("ca.pem", 0600), 0);
+    expect_errors(WITH_CA_FILE, WITH_CA_AT "cannot be read: not a regular file\n");
+    remove("ca.pem");
+    remove("key");
+}
+END_TEST
+
 static void expect_refused(const char *path, const char *line) {
     struct conf_errors errors;
     conf_errors_init(&errors);
@@ -406,6 +441,7 @@ static Suite *make_suite(void) {
     tcase_add_test(tcase, providers_and_routes);
     tcase_add_test(tcase, auto_is_always_there);
     tcase_add_test(tcase, key_files);
+    tcase_add_test(tcase, authorities_are_kept_as_text);
     tcase_add_test(tcase, files);
     tcase_add_test(tcase, long_values);
     suite_add_tcase(suite, tcase);

@@ -163,6 +163,8 @@ START_TEST(providers) {
         {URL("http://x?k=v"), "f:1:54: url: " NOT_PLAIN},
         {URL("http://x y"), "f:1:54: url: " NOT_PLAIN},
         {P("models: {x: {input: 1}}"), "f:1:75: x: the price needs both `input` and `output`\n"},
+        {P("models: {x: {cache_write: 1}}"),
+         "f:1:75: x: the price needs both `input` and `output`\n"},
         {P("models: {x: {cached_input: 1}}"),
          "f:1:75: x: the price needs both `input` and `output`\n"},
         {P("models: {x: {input: 0.1234567891, output: 1}}"),

@@ -6,7 +6,7 @@
 
 static struct entry sample(void) {
     return (struct entry){.text = BYTES_LITERAL("\"an \\\"answer\\\"\""),
-                          .usage = {7, 11, true},
+                          .usage = {.prompt_tokens = 7, .completion_tokens = 11, .estimated = true},
                           .cost_nusd = 123456789,
                           .provider = BYTES_LITERAL("local"),
                           .routed_to = BYTES_LITERAL("openai"),

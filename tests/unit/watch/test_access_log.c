@@ -64,9 +64,11 @@ static struct access_record full_record(void) {
         .model = BYTES_LITERAL("llama"),
         .cache = "miss",
         .outcome = "ok",
+        .attempts = 3,
         .has_usage = true,
         .prompt_tokens = 12,
         .completion_tokens = 345,
+        .cached_tokens = 5,
         .has_cost = true,
         .cost_nusd = 2500,
         .saved_nusd = 1234567890123,
@@ -96,14 +98,16 @@ START_TEST(line_is_exact) {
         "{\"time\":\"2026-01-31T12:00:00.123Z\",\"request_id\":\"req-1\",\"tenant\":\"default\","
         "\"client\":\"127.0.0.1\",\"method\":\"POST\",\"path\":\"/generate\",\"status\":200,"
         "\"route\":\"auto\",\"reason\":\"rule:code\",\"provider\":\"local\",\"model\":\"llama\","
-        "\"cache\":\"miss\",\"outcome\":\"ok\",\"prompt_tokens\":12,\"completion_tokens\":345,"
-        "\"estimated\":false,\"cost_usd\":0.000002500,\"saved_usd\":1234.567890123,"
+        "\"cache\":\"miss\",\"outcome\":\"ok\",\"attempts\":3,\"prompt_tokens\":12,"
+        "\"completion_tokens\":345,\"cached_tokens\":5,\"estimated\":false,\"cost_usd\":0."
+        "000002500,\"saved_usd\":1234.567890123,"
         "\"upstream_s\":0.500000000,\"overhead_s\":0.000000042,\"duration_s\":0.500000042}\n"
         "{\"time\":\"1970-01-01T00:00:00.000Z\",\"request_id\":\"x\",\"tenant\":\"default\","
         "\"client\":null,\"method\":\"other\",\"path\":\"other\",\"status\":400,"
         "\"route\":null,\"reason\":null,\"provider\":null,\"model\":null,"
-        "\"cache\":null,\"outcome\":null,\"prompt_tokens\":null,\"completion_tokens\":null,"
-        "\"estimated\":true,\"cost_usd\":null,\"saved_usd\":0.000000000,"
+        "\"cache\":null,\"outcome\":null,\"attempts\":0,\"prompt_tokens\":null,"
+        "\"completion_tokens\":null,\"cached_tokens\":null,\"estimated\":true,\"cost_usd\":null,"
+        "\"saved_usd\":0.000000000,"
         "\"upstream_s\":0.000000000,\"overhead_s\":0.000000000,\"duration_s\":0.000000000}\n");
     free(text);
 }

@@ -15,6 +15,12 @@ static struct store *store;
 static struct prometheus_source source;
 static struct buf out;
 
+/* Provider 0 closed, 1 half-open, 2 open. */
+static enum metric_circuit circuit(const struct region *of, unsigned provider) {
+    ck_assert_ptr_eq(of, region);
+    return (enum metric_circuit)(provider % CIRCUIT_COUNT);
+}
+
 static void set_up(void) {
     char error[200] = "";
     struct region_params params = {.counter_cells = metrics_cells(),
@@ -23,8 +29,11 @@ static void set_up(void) {
     ck_assert_msg(region != NULL, "%s", error);
     store = store_open(region);
     ck_assert_ptr_nonnull(store);
-    source = (struct prometheus_source){
-        .region = region, .store = store, .version = "0.1.0", .master = getpid()};
+    source = (struct prometheus_source){.region = region,
+                                        .store = store,
+                                        .version = "0.1.0",
+                                        .master = getpid(),
+                                        .circuit = circuit};
     buf_init(&out, 0);
 }
 
@@ -78,6 +87,12 @@ static const char *const all_names[] = {
     "optiroute_cache_lock_timeouts_total",
     "optiroute_worker_restarts_total",
     "optiroute_log_dropped_total",
+    "llm_upstream_responses_total",
+    "llm_retries_total",
+    "llm_circuit_transitions_total",
+    "llm_breaker_stale_reports_total",
+    "llm_usage_invalid_total",
+    "llm_circuit_state",
     "optiroute_cache_entries",
     "optiroute_cache_bytes",
     "optiroute_cache_capacity_bytes",
@@ -172,6 +187,9 @@ START_TEST(counters) {
     metric_add(&first, METRIC_TOKENS, 77, 0, TOKEN_COMPLETION, 0);
     metric_add(&first, METRIC_FALLBACKS, 9, 1, OUTCOME_TOTAL_TIMEOUT, 0);
     metric_add(&first, METRIC_UPSTREAM_ERRORS, 8, 1, OUTCOME_OVERLOADED, 0);
+    metric_add(&first, METRIC_RETRIES, 7, 1, OUTCOME_STALE, 0);
+    metric_add(&first, METRIC_UPSTREAM_RESPONSES, 5, 1, metrics_status_index(529), 0);
+    metric_add(&first, METRIC_CIRCUIT_TRANSITIONS, 4, 0, CIRCUIT_HALF_OPEN, 0);
     metric_add(&first, METRIC_ROUTE_DECISIONS, 6, 0, TIER_CHEAP, ROUTE_BY_SCORE);
     render();
     expect("http_requests_total",
@@ -194,7 +212,8 @@ START_TEST(counters) {
            "llm_requests_total{model=\"big (simulated)\",provider=\"remote\","
            "outcome=\"simulated_failure\"} 4\n");
     expect("llm_tokens_total",
-           "# HELP llm_tokens_total Tokens billed by providers.\n"
+           "# HELP llm_tokens_total Tokens billed by providers; cached_prompt is part of prompt, "
+           "reasoning of completion.\n"
            "# TYPE llm_tokens_total counter\n"
            "llm_tokens_total{model=\"llama\",provider=\"local\",type=\"completion\"} 77\n");
     expect("llm_fallbacks_total",
@@ -206,6 +225,27 @@ START_TEST(counters) {
            "# HELP llm_upstream_errors_total Failed attempts at a provider, by what went wrong.\n"
            "# TYPE llm_upstream_errors_total counter\n"
            "llm_upstream_errors_total{provider=\"remote\",reason=\"overloaded\"} 8\n");
+    expect("llm_retries_total",
+           "# HELP llm_retries_total Requests sent to the same provider again, by what went wrong "
+           "before.\n"
+           "# TYPE llm_retries_total counter\n"
+           "llm_retries_total{provider=\"remote\",reason=\"stale\"} 7\n");
+    expect("llm_upstream_responses_total",
+           "# HELP llm_upstream_responses_total Answers of providers, by status code.\n"
+           "# TYPE llm_upstream_responses_total counter\n"
+           "llm_upstream_responses_total{provider=\"remote\",code=\"529\"} 5\n");
+    expect(
+        "llm_circuit_transitions_total",
+        "# HELP llm_circuit_transitions_total Changes of a provider's circuit breaker, by the new "
+        "state.\n"
+        "# TYPE llm_circuit_transitions_total counter\n"
+        "llm_circuit_transitions_total{provider=\"local\",to=\"half_open\"} 4\n");
+    expect(
+        "llm_circuit_state",
+        "# HELP llm_circuit_state Circuit breaker of a provider: 0 closed, 1 half-open, 2 open.\n"
+        "# TYPE llm_circuit_state gauge\n"
+        "llm_circuit_state{provider=\"local\"} 0\n"
+        "llm_circuit_state{provider=\"remote\"} 1\n");
     expect("llm_route_decisions_total",
            "# HELP llm_route_decisions_total Routing decisions, by the chosen tier and what "
            "decided.\n"

@@ -1,0 +1,416 @@
+/* From the plan to an answer: which provider may be asked now, asking it, and what follows when it
+ * fails. The life of a request as a whole is in flow.c. Runs in workers.
+ *
+ * Its one surprise: after a wait for a retry the breaker is asked anew, like for any other attempt;
+ * so a provider that everybody has given up meanwhile is not asked a third time.
+ */
+#include "gateway_private.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json_write.h"
+#include "base/log.h"
+#include "gateway/retry.h"
+#include "upstream/outcome.h"
+
+#define AUTH_LOG_NS (60 * NS_PER_S)
+#define UNLISTED_LABEL "other"
+
+static void on_piece(struct attempt *attempt, struct bytes text);
+static void on_done(struct attempt *attempt);
+static void on_failed(struct attempt *attempt, enum outcome outcome);
+
+static const struct attempt_events attempt_events = {on_piece, on_done, on_failed};
+
+/* -- what the client hears when nobody answers ------------------------------------------------- */
+
+/* A plan may fail in several ways and the client hears of one: a refusal of its request tells more
+ * than a broken provider, and that more than one that was not even asked. */
+enum failure_rank { RANK_NONE, RANK_NOT_ASKED, RANK_BROKEN, RANK_REFUSED };
+
+static enum failure_rank rank_of(enum outcome outcome) {
+    switch (outcome) {
+    case OUTCOME_BREAKER_OPEN:
+    case OUTCOME_OVERLOADED:
+        return RANK_NOT_ASKED;
+    case OUTCOME_REJECTED:
+    case OUTCOME_BAD_MODEL:
+        return RANK_REFUSED;
+    default:
+        return RANK_BROKEN;
+    }
+}
+
+static int seconds_of(int64_t ms) {
+    int64_t seconds = ms < INT64_MAX - 999 ? (ms + 999) / 1000 : INT64_MAX / 1000;
+    return seconds < 1 ? 1 : seconds < INT32_MAX ? (int)seconds : INT32_MAX;
+}
+
+/* The provider's own wish, where it is one that the breaker obeys. */
+static bool holds_off(const struct attempt *attempt, enum outcome outcome) {
+    return attempt->retry_after_ms >= 0 &&
+           (outcome == OUTCOME_RATE_LIMITED ||
+            (outcome == OUTCOME_HTTP_5XX && attempt->status == 503));
+}
+
+static int retry_after_s(const struct flow *flow, enum outcome outcome) {
+    const struct conf_provider *provider = flow_provider(flow);
+    if (outcome == OUTCOME_BREAKER_OPEN) {
+        return seconds_of(breaker_wait_ms(flow->gateway->env.region, flow_provider_index(flow)));
+    }
+    if (rank_of(outcome) != RANK_NOT_ASKED && holds_off(&flow->attempt, outcome)) {
+        int64_t ms = flow->attempt.retry_after_ms;
+        return seconds_of(ms < provider->breaker_max_open_ms ? ms : provider->breaker_max_open_ms);
+    }
+    return outcome_rule(outcome)->status == 503 ? 1 : 0;
+}
+
+static int client_status(const struct attempt *attempt, enum outcome outcome) {
+    const struct outcome_rule *rule = outcome_rule(outcome);
+    if (outcome == OUTCOME_HTTP_5XX && attempt->status == 504) {
+        return 504;
+    }
+    if (outcome == OUTCOME_HTTP_5XX && holds_off(attempt, outcome)) {
+        return 503;
+    }
+    return rule->status != 0 ? rule->status : attempt->status;
+}
+
+static const char *type_of(enum outcome outcome) {
+    return outcome == OUTCOME_NO_MEMORY || outcome == OUTCOME_SHUTDOWN ? "server_error"
+           : outcome == OUTCOME_BAD_MODEL                              ? "invalid_request_error"
+                                                                       : "upstream_error";
+}
+
+/* The provider's own word for it, when it is a mere word; never its text. */
+static const char *code_of(struct flow *flow, enum outcome outcome) {
+    const struct outcome_rule *rule = outcome_rule(outcome);
+    if (outcome == OUTCOME_REJECTED && flow->attempt.code[0] != '\0') {
+        const char *code = arena_strdup(&flow->arena, flow->attempt.code);
+        return code != NULL ? code : outcome_name(outcome);
+    }
+    return rule->code != NULL ? rule->code : outcome_name(outcome);
+}
+
+/* Of the plan's entry that is being tried. */
+static const char *label_of(const struct flow *flow) {
+    const struct conf_provider *provider = flow_provider(flow);
+    unsigned model = flow->plan.entry[flow->plan_at].model;
+    return model < provider->model_count ? provider->models[model].label : UNLISTED_LABEL;
+}
+
+static void note_failure(struct flow *flow, enum outcome outcome) {
+    enum failure_rank rank = rank_of(outcome);
+    if (rank < flow->failure_rank || (rank == RANK_REFUSED && flow->failure_rank == rank)) {
+        return;
+    }
+    int wait_s = retry_after_s(flow, outcome);
+    if (flow->failure_rank == RANK_NOT_ASKED && rank == RANK_NOT_ASKED &&
+        flow->failure.retry_after_s < wait_s) {
+        wait_s = flow->failure.retry_after_s; /* the soonest of them */
+    }
+    int status = client_status(&flow->attempt, outcome);
+    flow->failure_rank = rank;
+    flow->failure = (struct failure){
+        .status = status,
+        .type = type_of(outcome),
+        .code = code_of(flow, outcome),
+        .message = outcome_rule(outcome)->message,
+        .retry_after_s = wait_s,
+        .should_retry = outcome_rule(outcome)->client_retry || status == 409,
+        .provider = bytes_from_str(flow_provider(flow)->name),
+        .model = bytes_from_str(label_of(flow)),
+    };
+}
+
+/* -- admission --------------------------------------------------------------------------------- */
+
+static void note_circuit(const struct flow *flow, enum metric_circuit to, const char *why,
+                         int64_t open_ms) {
+    const char *name = flow_provider(flow)->name;
+    metric_add(&flow->gateway->env.metrics, METRIC_CIRCUIT_TRANSITIONS, 1,
+               flow_provider_index(flow), to, 0);
+    switch (to) {
+    case CIRCUIT_OPEN:
+        log_warn("provider %s: circuit open for %.1f s (%s)", name, (double)open_ms / 1000, why);
+        break;
+    case CIRCUIT_HALF_OPEN:
+        log_info("provider %s: circuit half-open, one request tries it", name);
+        break;
+    default:
+        log_info("provider %s: circuit closed (%s)", name, why);
+    }
+}
+
+/* May the plan's provider be asked now? OUTCOME_OK: it has been entered and must be left. */
+static enum outcome enter(struct flow *flow) {
+    const struct gateway_env *env = &flow->gateway->env;
+    const struct conf_provider *provider = flow_provider(flow);
+    unsigned index = flow_provider_index(flow);
+    if (!board_begin_attempt(env->region, env->slot, index, provider->max_concurrency)) {
+        return OUTCOME_OVERLOADED;
+    }
+    struct breaker_rules rules = breaker_rules_of(provider);
+    switch (breaker_admit(env->region, index, &rules, (unsigned)env->slot, &flow->ticket)) {
+    case BREAKER_ALLOW:
+        return OUTCOME_OK;
+    case BREAKER_PROBE:
+        flow->probes = true;
+        note_circuit(flow, CIRCUIT_HALF_OPEN, NULL, 0);
+        return OUTCOME_OK;
+    default:
+        board_end_attempt(env->region, env->slot, index);
+        return OUTCOME_BREAKER_OPEN;
+    }
+}
+
+static enum breaker_report report_of(const struct attempt *attempt, enum outcome outcome) {
+    switch (outcome_rule(outcome)->verdict) {
+    case VERDICT_SUCCESS:
+        return BREAKER_SUCCESS;
+    case VERDICT_FAILURE:
+        return holds_off(attempt, outcome) ? BREAKER_HOLD_OFF : BREAKER_FAILURE;
+    case VERDICT_ANSWERED:
+        return BREAKER_ANSWERED;
+    default:
+        return BREAKER_UNKNOWN;
+    }
+}
+
+/* Tells the breaker; `why` is the outcome's or another word for the log. */
+static void report(struct flow *flow, enum breaker_report what, const char *why) {
+    const struct gateway_env *env = &flow->gateway->env;
+    unsigned index = flow_provider_index(flow);
+    struct breaker_rules rules = breaker_rules_of(flow_provider(flow));
+    struct breaker now_is;
+    flow->probes = false;
+    switch (breaker_report(env->region, index, &rules, flow->ticket, what,
+                           flow->attempt.retry_after_ms, &now_is)) {
+    case BREAKER_STALE:
+        metric_add(&env->metrics, METRIC_STALE_REPORTS, 1, index, 0, 0);
+        break;
+    case BREAKER_MOVED:
+        flow->ticket = now_is.generation;
+        note_circuit(flow, now_is.state, why, now_is.deadline_ms - region_now_ms(env->region));
+        break;
+    default:
+        break;
+    }
+}
+
+/* The attempt is over: makes room and tells the breaker. */
+static void leave(struct flow *flow, enum outcome outcome) {
+    const struct gateway_env *env = &flow->gateway->env;
+    board_end_attempt(env->region, env->slot, flow_provider_index(flow));
+    report(flow, report_of(&flow->attempt, outcome), outcome_name(outcome));
+}
+
+/* -- choose ------------------------------------------------------------------------------------ */
+
+/* The next of the plan, if there is one. */
+static void pass_on(struct flow *flow, enum outcome outcome) {
+    if (flow->plan_at + 1 < flow->plan.count) {
+        metric_add(&flow->gateway->env.metrics, METRIC_FALLBACKS, 1, flow_provider_index(flow),
+                   outcome, 0);
+    }
+    flow->plan_at++;
+    flow->tries = 0;
+}
+
+enum step_result flow_step_choose(struct flow *flow) {
+    while (flow->plan_at < flow->plan.count) {
+        enum outcome outcome = enter(flow);
+        if (outcome == OUTCOME_OK) {
+            return STEP_NEXT;
+        }
+        metric_add(&flow->gateway->env.metrics, METRIC_UPSTREAM_ERRORS, 1,
+                   flow_provider_index(flow), outcome, 0);
+        note_failure(flow, outcome);
+        pass_on(flow, outcome);
+    }
+    return STEP_ANSWER;
+}
+
+/* -- attempt ----------------------------------------------------------------------------------- */
+
+/* The model of the plan's entry; an unlisted one is made for this request, under the label "other".
+ */
+static const struct conf_model *model_of(struct flow *flow) {
+    const struct plan_entry *entry = &flow->plan.entry[flow->plan_at];
+    const struct conf_provider *provider = flow_provider(flow);
+    if (entry->model < provider->model_count) {
+        return &provider->models[entry->model];
+    }
+    struct conf_model *model = arena_alloc(&flow->arena, sizeof(*model));
+    if (model != NULL) {
+        *model = (struct conf_model){.name = flow->request->route.model.data, /* NUL: keep_views */
+                                     .label = UNLISTED_LABEL,
+                                     .input_nusd = CONF_PRICE_UNKNOWN,
+                                     .output_nusd = CONF_PRICE_UNKNOWN,
+                                     .cached_input_nusd = CONF_PRICE_UNKNOWN,
+                                     .cache_write_nusd = CONF_PRICE_UNKNOWN,
+                                     .cache_write_1h_nusd = CONF_PRICE_UNKNOWN};
+    }
+    return model;
+}
+
+static void on_retry(void *argument) {
+    struct flow *flow = argument;
+    flow->retry_timer = NULL;
+    flow->answer.upstream_ns += timers_now_ns(&flow->gateway->env.timers) - flow->retry_since_ns;
+    flow_continue(flow, STEP_CHOOSE);
+}
+
+/* splitmix64 (see prov_simulated.c): nothing depends on how good it is. */
+static uint64_t draw(struct gateway *gateway) {
+    uint64_t z = (gateway->random += 0x9e3779b97f4a7c15ULL);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+    return z ^ (z >> 31);
+}
+
+/* Is the same provider asked again, after a while? */
+static bool try_again(struct flow *flow, enum outcome outcome) {
+    const struct gateway_env *env = &flow->gateway->env;
+    int64_t now_ns = timers_now_ns(&env->timers);
+    unsigned index = flow_provider_index(flow);
+    if (!outcome_rule(outcome)->retry || breaker_state(env->region, index) != CIRCUIT_CLOSED) {
+        return false;
+    }
+    int64_t wait_ns = retry_wait_ns(flow_provider(flow), flow->tries, now_ns - flow->first_try_ns,
+                                    draw(flow->gateway));
+    if (wait_ns < 0) {
+        return false;
+    }
+    flow->retry_timer = timers_after(&env->timers, wait_ns, on_retry, flow);
+    flow->retry_since_ns = now_ns;
+    if (flow->retry_timer != NULL) {
+        metric_add(&env->metrics, METRIC_RETRIES, 1, index, outcome, 0);
+    }
+    return flow->retry_timer != NULL;
+}
+
+static void log_auth(const struct flow *flow, enum outcome outcome) {
+    struct gateway *gateway = flow->gateway;
+    int64_t *logged_ns = &gateway->auth_logged_ns[flow->plan.entry[flow->plan_at].provider];
+    int64_t now_ns = timers_now_ns(&gateway->env.timers);
+    if (outcome == OUTCOME_AUTH && (*logged_ns == 0 || now_ns - *logged_ns >= AUTH_LOG_NS)) {
+        *logged_ns = now_ns;
+        log_error("provider %s does not accept our key (status %d)", flow_provider(flow)->name,
+                  flow->attempt.status);
+    }
+}
+
+/* An attempt has failed: the same provider again, the next one, or the end. */
+static enum step_result after_failure(struct flow *flow, enum outcome outcome) {
+    leave(flow, outcome);
+    note_failure(flow, outcome);
+    log_auth(flow, outcome);
+    if (flow->head_sent) {
+        return STEP_ANSWER;
+    }
+    if (try_again(flow, outcome)) {
+        return STEP_WAIT;
+    }
+    pass_on(flow, outcome);
+    return STEP_CHOOSE;
+}
+
+static void prepare(struct flow *flow, const struct conf_model *model) {
+    const struct gateway_env *env = &flow->gateway->env;
+    const struct conf_provider *provider = flow_provider(flow);
+    int64_t now_ns = timers_now_ns(&env->timers);
+    if (flow->tries++ == 0) {
+        flow->first_try_ns = now_ns;
+    }
+    flow->attempts++;
+    flow->attempt_started_ns = now_ns;
+    flow->answer.provider = bytes_from_str(provider->name);
+    flow->answer.model = bytes_from_str(model->label);
+    flow->attempt = (struct attempt){
+        .provider = provider,
+        .model = model,
+        .chat = &flow->request->chat,
+        .events = &attempt_events,
+        .user = flow,
+        .timers = &env->timers,
+        .upstream = env->upstream,
+        .arena = &flow->arena,
+        .deadline_ns = flow->first_try_ns + provider->total_timeout_ms * NS_PER_MS,
+        .retry_after_ms = -1,
+    };
+}
+
+enum step_result flow_step_attempt(struct flow *flow) {
+    const struct conf_model *model = model_of(flow);
+    flow->attempt = (struct attempt){.retry_after_ms = -1};
+    buf_clear(&flow->text);
+    buf_append_char(&flow->text, '"');
+    if (model == NULL || flow->text.failed) {
+        return after_failure(flow, OUTCOME_NO_MEMORY);
+    }
+    prepare(flow, model);
+    flow->ops = flow->gateway->env.provider_ops(flow->attempt.provider);
+    enum outcome outcome = flow->ops->start(&flow->attempt);
+    if (outcome != OUTCOME_OK) {
+        flow_book_attempt(flow, outcome);
+        return after_failure(flow, outcome);
+    }
+    return STEP_WAIT;
+}
+
+void flow_stop_attempt(struct flow *flow, enum outcome outcome) {
+    if (flow->ops != NULL) {
+        flow->ops->cancel(&flow->attempt);
+        flow_book_attempt(flow, outcome);
+        leave(flow, outcome);
+        return;
+    }
+    timers_cancel(&flow->gateway->env.timers, flow->retry_timer);
+    flow->retry_timer = NULL;
+    flow->outcome = outcome;
+}
+
+/* -- events of the provider ---------------------------------------------------------------- */
+
+static void on_piece(struct attempt *attempt, struct bytes text) {
+    struct flow *flow = attempt->user;
+    const struct gateway_env *env = &flow->gateway->env;
+    if (flow->text.size == 1) {
+        metric_observe(&env->metrics, METRIC_TIME_TO_FIRST_TOKEN,
+                       timers_now_ns(&env->timers) - flow->attempt_started_ns,
+                       flow_provider_index(flow), 0);
+    }
+    json_escape(&flow->text, text);
+    if (!flow->request->chat.stream) {
+        return;
+    }
+    if (flow->probes) {
+        /* A stream may go on for minutes: its first content proves that the provider is back. What
+         * fails later counts like any other failure. */
+        report(flow, BREAKER_SUCCESS, "a stream has begun");
+    }
+    if (!flow->head_sent) {
+        flow->head_sent = true;
+        flow->sink->head(flow->sink, &flow->answer);
+    }
+    flow->sink->piece(flow->sink, text);
+}
+
+static void on_done(struct attempt *attempt) {
+    struct flow *flow = attempt->user;
+    buf_append_char(&flow->text, '"');
+    if (flow->text.failed) {
+        on_failed(attempt, OUTCOME_NO_MEMORY);
+        return;
+    }
+    flow_book_attempt(flow, OUTCOME_OK);
+    leave(flow, OUTCOME_OK);
+    flow_continue(flow, STEP_SETTLE);
+}
+
+static void on_failed(struct attempt *attempt, enum outcome outcome) {
+    struct flow *flow = attempt->user;
+    flow_book_attempt(flow, outcome);
+    flow_continue(flow, after_failure(flow, outcome));
+}

@@ -1,0 +1,157 @@
+/* What the files behind fetch.h share. Nobody else includes it.
+ *
+ *     fetcher.c        libcurl's multi handle on libevent: sockets, its timer, who is finished
+ *     fetch.c          one request: options, what libcurl calls, deadlines, its end
+ *     fetch_lookup.c   at most one name lookup per host at a time
+ *     fetch_fault.c    what a libcurl error means
+ */
+#ifndef OPTIROUTE_SRC_FETCH_PRIVATE_H
+#define OPTIROUTE_SRC_FETCH_PRIVATE_H
+
+#include <curl/curl.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdbool.h>
+#include <sys/queue.h>
+
+#include "fetch.h"
+
+#define FETCH_SPARE_MAX 64         /* handles kept per site for the next request */
+#define FETCH_TYPE_SIZE 128        /* bytes kept of a content type */
+#define FETCH_POOL_CONNECTIONS 256 /* idle connections kept by one worker, all sites together */
+
+enum fetch_phase {
+    FETCH_SPARE,      /* in its site's list */
+    FETCH_LOOKUP,     /* waits for another fetch that asks for the same host's address */
+    FETCH_CONNECT,    /* libcurl has it: name, TCP, TLS */
+    FETCH_FIRST_BYTE, /* the request is on its way */
+    FETCH_BODY        /* the answer's head has begun */
+};
+
+TAILQ_HEAD(fetch_list, fetch);
+
+/* A host's name and whether libcurl knows its address. */
+enum lookup_state { LOOKUP_NEEDED, LOOKUP_RUNS, LOOKUP_FRESH };
+struct fetch_host {
+    struct fetch_host *next; /* of the fetcher */
+    bool is_literal;         /* an address already: nothing to look up */
+    enum lookup_state state;
+    int64_t fresh_until_ns;    /* FRESH: then it is looked up anew */
+    struct fetch *leader;      /* RUNS: whose lookup it is */
+    struct fetch_list waiting; /* RUNS: who needs the result, phase LOOKUP */
+    struct curl_slist *forget; /* "-host:port": makes libcurl drop what it knows */
+};
+
+struct fetch_site {
+    struct fetch_site *next; /* of the fetcher */
+    struct fetcher *fetcher;
+    const struct conf_provider *provider;
+    struct fetch_host *host;
+    struct curl_slist *fields;
+    struct fetch *spare; /* singly linked by next_spare */
+    unsigned spare_count;
+    bool is_tls;
+};
+
+struct fetch {
+    TAILQ_ENTRY(fetch) link; /* in one of fetcher's lists, or its host's */
+    struct fetch_list *list; /* which one */
+    struct fetch *next_spare;
+    struct fetch_site *site;
+    CURL *easy;
+    const struct fetch_events *events;
+    void *user;
+    enum fetch_phase phase;
+    bool added;    /* libcurl's multi handle has it */
+    bool opened;   /* a socket was opened for it, so the name is known */
+    bool shortage; /* no descriptor to open one with */
+    bool paused;
+    bool head_done;     /* events->head was called */
+    enum outcome fault; /* why we ended it ourselves, OUTCOME_OK: we did not */
+    CURLcode code;      /* why libcurl did */
+    unsigned sends;     /* times the request was given to a connection */
+    unsigned interim;   /* 1xx heads so far */
+    unsigned field_count;
+    size_t head_size;
+    struct fetch_head head;
+    char content_type[FETCH_TYPE_SIZE];
+    size_t body_size;    /* of the request */
+    curl_off_t uploaded; /* of these, when the first-byte deadline was last looked at */
+    struct timer *timer;
+    int64_t timer_due_ns;
+    int64_t deadline_ns;         /* of the phase */
+    int64_t end_ns;              /* of the whole */
+    int64_t heard_ns;            /* last byte of the answer */
+    char error[CURL_ERROR_SIZE]; /* libcurl's words; for the mapping, never shown */
+};
+
+struct fetch_sock;
+
+struct fetcher {
+    struct event_base *base;
+    struct timers timers;
+    CURLM *multi;
+    CURLSH *share;         /* TLS sessions */
+    struct event timer;    /* libcurl's */
+    struct event deferred; /* settles what ended inside fetch_start */
+    unsigned depth;        /* > 0: inside a libcurl call */
+    bool settling;
+    struct fetch_sock **socks; /* by descriptor */
+    size_t sock_capacity;
+    struct fetch_site *sites;
+    struct fetch_host *hosts;
+    struct fetch_list active;   /* with libcurl */
+    struct fetch_list finished; /* ended, `end` not called yet */
+    struct fetch_list released; /* a lookup is over, may go to libcurl */
+};
+
+/* Moves a fetch to the end of a list, out of the one it is in; NULL: to none. */
+static inline void fetch_move(struct fetch *fetch, struct fetch_list *list) {
+    if (fetch->list != NULL) {
+        TAILQ_REMOVE(fetch->list, fetch, link);
+    }
+    fetch->list = list;
+    if (list != NULL) {
+        TAILQ_INSERT_TAIL(list, fetch, link);
+    }
+}
+
+/* fetcher.c */
+/* Gives a fetch to libcurl; what ends at once waits in `finished`. */
+void fetcher_begin(struct fetcher *fetcher, struct fetch *fetch);
+/* Takes it away again. */
+void fetcher_remove(struct fetcher *fetcher, struct fetch *fetch);
+/* What libcurl has finished goes to `finished`; settled now from the loop, else soon. */
+void fetcher_collect(struct fetcher *fetcher);
+void fetcher_settle_soon(struct fetcher *fetcher);
+curl_socket_t fetcher_open_socket(void *fetch, curlsocktype purpose, struct curl_sockaddr *address);
+int fetcher_close_socket(void *fetcher, curl_socket_t fd);
+
+/* fetch.c */
+/* Calls `end`; the fetch is a spare one before. */
+void fetch_end(struct fetch *fetch, enum outcome outcome);
+void fetch_free(struct fetch *fetch);
+
+/* fetch_lookup.c */
+/* The host of a URL, made when new. NULL without memory. */
+struct fetch_host *lookup_host(struct fetcher *fetcher, const char *url);
+void lookup_host_free(struct fetch_host *host);
+/* True: it may go to libcurl. False: it waits for another one's lookup. */
+bool lookup_enter(struct fetch *fetch);
+/* The fetch has opened a socket: the name is known. */
+void lookup_known(struct fetch *fetch);
+/* The fetch was sent on a kept connection: nothing was looked up. */
+void lookup_not_needed(struct fetch *fetch);
+/* The fetch is over. */
+void lookup_leave(struct fetch *fetch, enum outcome outcome);
+
+/* fetch_fault.c */
+/* What libcurl's end of a fetch means. */
+enum outcome fetch_fault(const struct fetch *fetch, CURLcode code);
+/* What the end of the phase's deadline means. */
+enum outcome fetch_late(const struct fetch *fetch);
+/* Retry-After in milliseconds from now: seconds, or a date; -1 when it is neither. wall_s: seconds
+ * since the epoch. */
+int64_t fetch_retry_after_ms(struct bytes value, int64_t wall_s);
+
+#endif

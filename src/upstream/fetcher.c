@@ -1,0 +1,337 @@
+/* libcurl's multi handle on libevent's loop: its sockets, its timer, its connection pool.
+ *
+ * Runs in workers. Two surprises. A socket's event stays registered when libcurl has finished with
+ * it for now: a kept connection would otherwise cost two epoll_ctl calls for every request; when it
+ * becomes readable while nobody uses it, it is taken out. And `end` is never called from inside
+ * fetch_start: what ends that early waits for a timer of zero seconds.
+ */
+#include "fetch_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/panic.h"
+
+/* A connection of libcurl's; lives from its socket's opening to its closing. */
+struct fetch_sock {
+    struct event event;
+    struct fetcher *fetcher;
+    curl_socket_t fd;
+    short watched; /* what the event is registered for, 0: it is not */
+    short wanted;  /* what libcurl waits for, 0: the connection is idle */
+};
+
+/* ---- sockets ---- */
+
+static int remember_sock(struct fetcher *fetcher, struct fetch_sock *sock) {
+    size_t index = (size_t)sock->fd;
+    if (index >= fetcher->sock_capacity) {
+        size_t capacity = fetcher->sock_capacity;
+        while (capacity <= index) {
+            capacity = capacity == 0 ? 64 : 2 * capacity;
+        }
+        struct fetch_sock **socks = realloc(fetcher->socks, capacity * sizeof(struct fetch_sock *));
+        if (socks == NULL) {
+            return -1;
+        }
+        memset(socks + fetcher->sock_capacity, 0,
+               (capacity - fetcher->sock_capacity) * sizeof(struct fetch_sock *));
+        fetcher->socks = socks;
+        fetcher->sock_capacity = capacity;
+    }
+    fetcher->socks[index] = sock;
+    return 0;
+}
+
+static void act(struct fetcher *fetcher, curl_socket_t fd, int what) {
+    int running;
+    fetcher->depth++;
+    (void)curl_multi_socket_action(fetcher->multi, fd, what, &running);
+    fetcher->depth--;
+    fetcher_collect(fetcher);
+}
+
+static void settle(struct fetcher *fetcher);
+
+static void on_sock(evutil_socket_t fd, short what, void *argument) {
+    struct fetch_sock *sock = argument;
+    struct fetcher *fetcher = sock->fetcher;
+    if (sock->wanted == 0) { /* closed by the other side; libcurl finds out when it wants it */
+        event_del(&sock->event);
+        sock->watched = 0;
+        return;
+    }
+    act(fetcher, (curl_socket_t)fd,
+        ((what & EV_READ) != 0 ? CURL_CSELECT_IN : 0) |
+            ((what & EV_WRITE) != 0 ? CURL_CSELECT_OUT : 0));
+    settle(fetcher);
+}
+
+static int watch(struct fetch_sock *sock, short wanted) {
+    sock->wanted = wanted;
+    /* One that stays readable is left alone: it may be wanted again in a moment. */
+    if (wanted == sock->watched || (wanted == 0 && sock->watched == EV_READ)) {
+        return 0;
+    }
+    if (sock->watched != 0) {
+        event_del(&sock->event);
+        sock->watched = 0;
+    }
+    if (wanted != 0) {
+        event_assign(&sock->event, sock->fetcher->base, sock->fd, (short)(wanted | EV_PERSIST),
+                     on_sock, sock);
+        if (event_add(&sock->event, NULL) == -1) {
+            return -1;
+        }
+        sock->watched = wanted;
+    }
+    return 0;
+}
+
+/* libcurl: CURLMOPT_SOCKETFUNCTION. */
+static int on_interest(CURL *easy, curl_socket_t fd, int what, void *user, void *unused) {
+    struct fetcher *fetcher = user;
+    (void)easy;
+    (void)unused;
+    struct fetch_sock *sock =
+        (size_t)fd < fetcher->sock_capacity ? fetcher->socks[(size_t)fd] : NULL;
+    if (sock == NULL) {
+        return 0; /* not one that we opened: none but ours are watched */
+    }
+    short wanted = 0;
+    if (what != CURL_POLL_REMOVE) {
+        wanted = (short)(((what & CURL_POLL_IN) != 0 ? EV_READ : 0) |
+                         ((what & CURL_POLL_OUT) != 0 ? EV_WRITE : 0));
+    }
+    return watch(sock, wanted);
+}
+
+curl_socket_t fetcher_open_socket(void *argument, curlsocktype purpose,
+                                  struct curl_sockaddr *address) {
+    struct fetch *fetch = argument;
+    struct fetcher *fetcher = fetch->site->fetcher;
+    (void)purpose;
+    struct fetch_sock *sock = calloc(1, sizeof(*sock));
+    curl_socket_t fd =
+        sock == NULL ? CURL_SOCKET_BAD
+                     : socket(address->family, address->socktype | SOCK_NONBLOCK | SOCK_CLOEXEC,
+                              address->protocol);
+    if (fd == CURL_SOCKET_BAD) {
+        fetch->shortage = errno != EAFNOSUPPORT;
+        free(sock);
+        return CURL_SOCKET_BAD;
+    }
+    sock->fetcher = fetcher;
+    sock->fd = fd;
+    if (remember_sock(fetcher, sock) == -1) {
+        fetch->shortage = true;
+        free(sock);
+        (void)close(fd);
+        return CURL_SOCKET_BAD;
+    }
+    fetch->opened = true;
+    lookup_known(fetch);
+    return fd;
+}
+
+int fetcher_close_socket(void *argument, curl_socket_t fd) {
+    struct fetcher *fetcher = argument;
+    struct fetch_sock *sock = fetcher->socks[(size_t)fd];
+    if (sock != NULL) {
+        if (sock->watched != 0) {
+            event_del(&sock->event);
+        }
+        fetcher->socks[(size_t)fd] = NULL;
+        free(sock);
+    }
+    return close(fd);
+}
+
+/* ---- libcurl's timer ---- */
+
+static void on_timer(evutil_socket_t fd, short what, void *argument) {
+    struct fetcher *fetcher = argument;
+    (void)fd;
+    (void)what;
+    act(fetcher, CURL_SOCKET_TIMEOUT, 0);
+    settle(fetcher);
+}
+
+/* libcurl: CURLMOPT_TIMERFUNCTION. Zero is set like any other time: libcurl must not be entered
+ * from here. */
+static int on_timeout_change(CURLM *multi, long timeout_ms, void *user) {
+    struct fetcher *fetcher = user;
+    (void)multi;
+    if (timeout_ms < 0) {
+        event_del(&fetcher->timer);
+        return 0;
+    }
+    struct timeval delay = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000};
+    return evtimer_add(&fetcher->timer, &delay);
+}
+
+/* ---- what is finished ---- */
+
+void fetcher_collect(struct fetcher *fetcher) {
+    const CURLMsg *message;
+    int left;
+    if (fetcher->depth > 0) {
+        return; /* whoever is in there will */
+    }
+    while ((message = curl_multi_info_read(fetcher->multi, &left)) != NULL) {
+        struct fetch *fetch = NULL;
+        if (message->msg == CURLMSG_DONE) {
+            (void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&fetch);
+            fetch->code = message->data.result;
+            fetch_move(fetch, &fetcher->finished);
+        }
+    }
+}
+
+void fetcher_settle_soon(struct fetcher *fetcher) {
+    static const struct timeval now = {0, 0};
+    if (!fetcher->settling && !evtimer_pending(&fetcher->deferred, NULL) &&
+        (TAILQ_FIRST(&fetcher->finished) != NULL || TAILQ_FIRST(&fetcher->released) != NULL)) {
+        evtimer_add(&fetcher->deferred, &now);
+    }
+}
+
+/* Each `end` may start others, and those may be finished at once. */
+static void settle(struct fetcher *fetcher) {
+    struct fetch *fetch;
+    if (fetcher->settling) {
+        return;
+    }
+    fetcher->settling = true;
+    for (;;) {
+        if ((fetch = TAILQ_FIRST(&fetcher->finished)) != NULL) {
+            fetch_end(fetch, fetch_fault(fetch, fetch->code));
+        } else if ((fetch = TAILQ_FIRST(&fetcher->released)) != NULL) {
+            fetch_move(fetch, NULL);
+            if (lookup_enter(fetch)) {
+                fetcher_begin(fetcher, fetch);
+            }
+        } else {
+            break;
+        }
+    }
+    fetcher->settling = false;
+}
+
+static void on_deferred(evutil_socket_t fd, short what, void *argument) {
+    (void)fd;
+    (void)what;
+    settle(argument);
+}
+
+void fetcher_begin(struct fetcher *fetcher, struct fetch *fetch) {
+    ASSERT(fetcher->depth == 0);
+    fetch->phase = FETCH_CONNECT;
+    if (curl_multi_add_handle(fetcher->multi, fetch->easy) != CURLM_OK) {
+        fetch->fault = OUTCOME_NO_MEMORY;
+        fetch_move(fetch, &fetcher->finished);
+        return;
+    }
+    fetch->added = true;
+    fetch_move(fetch, &fetcher->active);
+    act(fetcher, CURL_SOCKET_TIMEOUT, 0); /* now rather than a turn of the loop later */
+}
+
+void fetcher_remove(struct fetcher *fetcher, struct fetch *fetch) {
+    ASSERT(fetcher->depth == 0);
+    if (fetch->added) {
+        fetch->added = false;
+        fetcher->depth++;
+        (void)curl_multi_remove_handle(fetcher->multi, fetch->easy);
+        fetcher->depth--;
+    }
+}
+
+/* ---- making and ending ---- */
+
+static int set_up(struct fetcher *fetcher) {
+    fetcher->multi = curl_multi_init();
+    fetcher->share = curl_share_init();
+    if (fetcher->multi == NULL || fetcher->share == NULL) {
+        return -1;
+    }
+    curl_multi_setopt(fetcher->multi, CURLMOPT_SOCKETFUNCTION, on_interest);
+    curl_multi_setopt(fetcher->multi, CURLMOPT_SOCKETDATA, fetcher);
+    curl_multi_setopt(fetcher->multi, CURLMOPT_TIMERFUNCTION, on_timeout_change);
+    curl_multi_setopt(fetcher->multi, CURLMOPT_TIMERDATA, fetcher);
+    curl_multi_setopt(fetcher->multi, CURLMOPT_MAXCONNECTS, (long)FETCH_POOL_CONNECTIONS);
+    return curl_share_setopt(fetcher->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION) ==
+                   CURLSHE_OK
+               ? 0
+               : -1;
+}
+
+struct fetcher *fetcher_new(struct event_base *base, const struct timers *timers) {
+    struct fetcher *fetcher = calloc(1, sizeof(*fetcher));
+    if (fetcher == NULL || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+        free(fetcher);
+        return NULL;
+    }
+    fetcher->base = base;
+    fetcher->timers = *timers;
+    TAILQ_INIT(&fetcher->active);
+    TAILQ_INIT(&fetcher->finished);
+    TAILQ_INIT(&fetcher->released);
+    evtimer_assign(&fetcher->timer, base, on_timer, fetcher);
+    evtimer_assign(&fetcher->deferred, base, on_deferred, fetcher);
+    if (set_up(fetcher) == -1) {
+        fetcher_free(fetcher);
+        return NULL;
+    }
+    return fetcher;
+}
+
+static void cancel_all(struct fetch_list *list) {
+    struct fetch *fetch;
+    while ((fetch = TAILQ_FIRST(list)) != NULL) {
+        fetch_cancel(fetch);
+    }
+}
+
+/* libcurl's global state stays: a thread that waits for a silent name server may still use it. */
+void fetcher_free(struct fetcher *fetcher) {
+    if (fetcher == NULL) {
+        return;
+    }
+    cancel_all(&fetcher->active);
+    for (struct fetch_host *host = fetcher->hosts; host != NULL; host = host->next) {
+        cancel_all(&host->waiting);
+    }
+    cancel_all(&fetcher->released);
+    cancel_all(&fetcher->finished);
+    while (fetcher->sites != NULL) {
+        struct fetch_site *site = fetcher->sites;
+        fetcher->sites = site->next;
+        while (site->spare != NULL) {
+            struct fetch *fetch = site->spare;
+            site->spare = fetch->next_spare;
+            fetch_free(fetch);
+        }
+        curl_slist_free_all(site->fields);
+        free(site);
+    }
+    if (fetcher->multi != NULL) {
+        (void)curl_multi_cleanup(fetcher->multi);
+    }
+    if (fetcher->share != NULL) {
+        (void)curl_share_cleanup(fetcher->share);
+    }
+    while (fetcher->hosts != NULL) {
+        struct fetch_host *host = fetcher->hosts;
+        fetcher->hosts = host->next;
+        lookup_host_free(host);
+    }
+    event_del(&fetcher->timer);
+    event_del(&fetcher->deferred);
+    free(fetcher->socks);
+    free(fetcher);
+}

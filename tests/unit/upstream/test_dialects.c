@@ -1,0 +1,460 @@
+/* Encoding, decoding, usage and cost of each dialect: golden documents, shaped as the public API
+ * references show them, with the exact nano-dollars they cost.
+ */
+#include "config.h"
+
+#include "unit.h"
+
+#include <stdio.h>
+
+#include "../../../src/upstream/dialect.h"
+#include "gateway/cost.h"
+
+static struct arena arena;
+static struct json_reader reader;
+static struct buf out;
+static struct conf_model model;
+static struct conf_provider provider;
+static struct chat chat;
+static struct attempt attempt;
+
+static void setup(void) {
+    arena_init(&arena, 4096, 64 << 20);
+    json_reader_init(&reader);
+    buf_init(&out, 0);
+    model = (struct conf_model){.name = "m/1\"",
+                                .input_nusd = 3000000000,
+                                .output_nusd = 15000000000,
+                                .cached_input_nusd = 300000000,
+                                .cache_write_nusd = 3750000000,
+                                .cache_write_1h_nusd = 6000000000};
+    provider = (struct conf_provider){
+        .name = "p", .url = "http://127.0.0.1:1/v1", .per_second_nusd = CONF_PRICE_UNKNOWN};
+    chat = (struct chat){.prompt = BYTES_LITERAL("say \"hi\"\n\xc3\xa9"), .max_tokens = 7};
+    attempt = (struct attempt){.provider = &provider,
+                               .model = &model,
+                               .chat = &chat,
+                               .arena = &arena,
+                               .retry_after_ms = -1};
+}
+
+static void teardown(void) {
+    buf_free(&out);
+    json_reader_fini(&reader);
+    arena_fini(&arena);
+}
+
+static const char *text_of(struct buf *buf) {
+    ck_assert(!buf->failed);
+    buf_append_char(buf, '\0');
+    return buf->data;
+}
+
+static const char *encoded(const struct dialect *dialect) {
+    struct json_fault fault;
+    buf_clear(&out);
+    dialect->encode(&attempt, &out);
+    ck_assert_msg(json_validate(buf_bytes(&out), &fault) == 0, "%s", text_of(&out));
+    return text_of(&out);
+}
+
+static const char *address_of(const struct dialect *dialect) {
+    buf_clear(&out);
+    ck_assert_int_eq(dialect->address(&attempt, &out), OUTCOME_OK);
+    return text_of(&out);
+}
+
+static const char *fields_of(const struct dialect *dialect) {
+    buf_clear(&out);
+    dialect->fields(&provider, &out);
+    return text_of(&out);
+}
+
+static enum outcome decode(const struct dialect *dialect, const char *json,
+                           struct dialect_answer *answer) {
+    struct json_fault fault;
+    ck_assert_msg(json_read(&reader, bytes_from_str(json), &fault) == 0, "%s", json);
+    *answer = (struct dialect_answer){.usage_state = USAGE_INVALID};
+    return dialect->decode(&reader, &arena, answer);
+}
+
+static void explain(const struct dialect *dialect, const char *json) {
+    struct json_fault fault;
+    ck_assert_int_eq(json_read(&reader, bytes_from_str(json), &fault), 0);
+    attempt.code[0] = '\0';
+    dialect->explain(&reader, &attempt);
+}
+
+/* -- asking ----------------------------------------------------------------------------------- */
+
+START_TEST(openai_asks) {
+    ck_assert_str_eq(encoded(&prov_openai_dialect),
+                     "{\"model\":\"m/1\\\"\",\"messages\":[{\"role\":\"user\",\"content\":"
+                     "\"say \\\"hi\\\"\\n\xc3\xa9\"}],\"max_tokens\":7}");
+    chat.temperature = BYTES_LITERAL("0.50");
+    provider.url = "https://api.openai.com/v1"; /* its newer models refuse max_tokens */
+    ck_assert_str_eq(encoded(&prov_openai_dialect),
+                     "{\"model\":\"m/1\\\"\",\"messages\":[{\"role\":\"user\",\"content\":"
+                     "\"say \\\"hi\\\"\\n\xc3\xa9\"}],\"max_completion_tokens\":7,"
+                     "\"temperature\":0.50}");
+    ck_assert_str_eq(address_of(&prov_openai_dialect),
+                     "https://api.openai.com/v1/chat/completions");
+    ck_assert_str_eq(fields_of(&prov_openai_dialect),
+                     "Content-Type: application/json\nAccept: application/json\n");
+    provider.api_key = "sk-1";
+    ck_assert_str_eq(fields_of(&prov_openai_dialect),
+                     "Content-Type: application/json\nAccept: application/json\n"
+                     "Authorization: Bearer sk-1\n");
+}
+END_TEST
+
+START_TEST(anthropic_asks) {
+    ck_assert_str_eq(encoded(&prov_anthropic_dialect),
+                     "{\"model\":\"m/1\\\"\",\"messages\":[{\"role\":\"user\",\"content\":"
+                     "\"say \\\"hi\\\"\\n\xc3\xa9\"}],\"max_tokens\":7}");
+    ck_assert_str_eq(address_of(&prov_anthropic_dialect), "http://127.0.0.1:1/v1/messages");
+    provider.url = "https://api.anthropic.com";
+    ck_assert_str_eq(address_of(&prov_anthropic_dialect), "https://api.anthropic.com/v1/messages");
+    provider.api_key = "sk-ant";
+    ck_assert_str_eq(fields_of(&prov_anthropic_dialect),
+                     "Content-Type: application/json\nAccept: application/json\n"
+                     "anthropic-version: 2023-06-01\nx-api-key: sk-ant\n");
+}
+END_TEST
+
+START_TEST(huggingface_asks) {
+    ck_assert_str_eq(encoded(&prov_huggingface_dialect),
+                     "{\"inputs\":\"say \\\"hi\\\"\\n\xc3\xa9\",\"parameters\":{"
+                     "\"max_new_tokens\":7,\"return_full_text\":false,\"details\":true}}");
+    static const struct {
+        const char *temperature, *end;
+    } rows[] = {{"0", ",\"do_sample\":false}}"},
+                {"0.000", ",\"do_sample\":false}}"},
+                {"0e5", ",\"do_sample\":false}}"},
+                {"1e-3", ",\"temperature\":1e-3}}"},
+                {"0.7", ",\"temperature\":0.7}}"}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        chat.temperature = bytes_from_str(rows[i].temperature);
+        const char *text = encoded(&prov_huggingface_dialect);
+        ck_assert_msg(strstr(text, rows[i].end) != NULL, "%s", text);
+    }
+}
+END_TEST
+
+/* The model is part of the address, and a client may name it. */
+START_TEST(a_models_name_cannot_leave_its_place_in_the_address) {
+    static const struct {
+        const char *name, *address;
+    } rows[] = {
+        {"gpt2", "http://127.0.0.1:1/v1/gpt2"},
+        {"mistralai/Mistral-7B-Instruct-v0.2",
+         "http://127.0.0.1:1/v1/mistralai/Mistral-7B-Instruct-v0.2"},
+        {"a b?c#d%e\r\n\xc3\xa9", "http://127.0.0.1:1/v1/a%20b%3Fc%23d%25e%0D%0A%C3%A9"},
+        {"..", NULL},
+        {"a/../../whoami", NULL},
+        {"a/./b", NULL},
+        {"/a", NULL},
+        {"a/", NULL},
+        {"", NULL},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        model.name = rows[i].name;
+        buf_clear(&out);
+        enum outcome outcome = prov_huggingface_dialect.address(&attempt, &out);
+        ck_assert_msg(outcome == (rows[i].address != NULL ? OUTCOME_OK : OUTCOME_BAD_MODEL), "%s",
+                      rows[i].name);
+        if (rows[i].address != NULL) {
+            ck_assert_str_eq(text_of(&out), rows[i].address);
+        }
+    }
+}
+END_TEST
+
+/* -- answers, tokens, money ----------------------------------------------------------------- */
+
+static const struct golden {
+    const struct dialect *dialect;
+    const char *json, *text;
+    enum usage_state state;
+    struct usage usage;
+    int64_t cost_nusd;
+} goldens[] = {
+    /* OpenAI: cached tokens inside the prompt, reasoning inside the completion.
+     * (2006 - 1920) x 3 + 1920 x 0.3 + 300 x 15 = 258 + 576 + 4500 micro-dollars */
+    {&prov_openai_dialect,
+     "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion\",\"created\":1,\"model\":\"m\","
+     "\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"Hi\\u0021 "
+     "\\ud83d\\ude00\",\"refusal\":null,\"annotations\":[]},\"logprobs\":null,"
+     "\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":2006,\"completion_tokens\":300,"
+     "\"total_tokens\":2306,\"prompt_tokens_details\":{\"cached_tokens\":1920,\"audio_tokens\":0},"
+     "\"completion_tokens_details\":{\"reasoning_tokens\":200,\"audio_tokens\":0}},"
+     "\"service_tier\":\"default\"}",
+     "Hi! \xf0\x9f\x98\x80",
+     USAGE_KNOWN,
+     {.prompt_tokens = 2006,
+      .cached_tokens = 1920,
+      .completion_tokens = 300,
+      .reasoning_tokens = 200},
+     5334000},
+    /* llama.cpp's server: timings, no details */
+    {&prov_openai_dialect,
+     "{\"choices\":[{\"finish_reason\":\"stop\",\"index\":0,\"message\":{\"role\":\"assistant\","
+     "\"content\":\"4\"}}],\"created\":1,\"model\":\"gpt-3.5-turbo\","
+     "\"system_fingerprint\":\"b1-x\",\"object\":\"chat.completion\",\"usage\":{"
+     "\"completion_tokens\":2,\"prompt_tokens\":14,\"total_tokens\":16},\"id\":\"chatcmpl-x\","
+     "\"timings\":{\"prompt_n\":14,\"prompt_ms\":12.5,\"predicted_n\":2,\"predicted_ms\":30.1}}",
+     "4",
+     USAGE_KNOWN,
+     {.prompt_tokens = 14, .completion_tokens = 2},
+     72000},
+    /* Ollama */
+    {&prov_openai_dialect,
+     "{\"id\":\"chatcmpl-954\",\"object\":\"chat.completion\",\"created\":1,\"model\":\"llama3.2\","
+     "\"system_fingerprint\":\"fp_ollama\",\"choices\":[{\"index\":0,\"message\":{"
+     "\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":\"stop\"}],\"usage\":{"
+     "\"prompt_tokens\":26,\"completion_tokens\":1,\"total_tokens\":27}}",
+     "",
+     USAGE_KNOWN,
+     {.prompt_tokens = 26, .completion_tokens = 1},
+     93000},
+    /* vLLM: nulls where others have objects, reasoning beside the content */
+    {&prov_openai_dialect,
+     "{\"id\":\"chatcmpl-v\",\"object\":\"chat.completion\",\"created\":1,\"model\":\"q\","
+     "\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"reasoning_content\":\"hm\","
+     "\"content\":\"yes\",\"tool_calls\":[]},\"logprobs\":null,\"finish_reason\":\"stop\","
+     "\"stop_reason\":null}],\"usage\":{\"prompt_tokens\":1,\"total_tokens\":2,"
+     "\"completion_tokens\":1,\"prompt_tokens_details\":null},\"prompt_logprobs\":null}",
+     "yes",
+     USAGE_KNOWN,
+     {.prompt_tokens = 1, .completion_tokens = 1},
+     18000},
+    /* content in parts; a refusal in its own field */
+    {&prov_openai_dialect,
+     "{\"choices\":[{\"message\":{\"content\":[{\"type\":\"text\",\"text\":\"a\\n\"},"
+     "{\"type\":\"image\"},{\"type\":\"text\",\"text\":\"b\"}]}}],"
+     "\"usage\":{\"prompt_tokens\":0,\"completion_tokens\":0}}",
+     "a\nb",
+     USAGE_KNOWN,
+     {0},
+     0},
+    {&prov_openai_dialect,
+     "{\"choices\":[{\"message\":{\"content\":null,\"refusal\":\"no\"}}],"
+     "\"usage\":{\"prompt_tokens\":0,\"completion_tokens\":1}}",
+     "no",
+     USAGE_KNOWN,
+     {.completion_tokens = 1},
+     15000},
+    /* Anthropic: beside each other. 21 x 3 + 1000 x 0.3 + 80 x 3.75 + 20 x 6 + 50 x 15 */
+    {&prov_anthropic_dialect,
+     "{\"id\":\"msg_1\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"c\",\"content\":["
+     "{\"type\":\"thinking\",\"thinking\":\"hm\",\"signature\":\"x\"},"
+     "{\"type\":\"text\",\"text\":\"Hello\"},{\"type\":\"text\",\"text\":\" there\"}],"
+     "\"stop_reason\":\"end_turn\",\"stop_sequence\":null,\"usage\":{\"input_tokens\":21,"
+     "\"cache_creation_input_tokens\":100,\"cache_read_input_tokens\":1000,\"cache_creation\":{"
+     "\"ephemeral_5m_input_tokens\":80,\"ephemeral_1h_input_tokens\":20},\"output_tokens\":50,"
+     "\"service_tier\":\"standard\"}}",
+     "Hello there",
+     USAGE_KNOWN,
+     {.prompt_tokens = 1121,
+      .cached_tokens = 1000,
+      .cache_write_tokens = 80,
+      .cache_write_1h_tokens = 20,
+      .completion_tokens = 50},
+     1533000},
+    {&prov_anthropic_dialect,
+     "{\"content\":[{\"type\":\"text\",\"text\":\"x\"}],\"usage\":{\"input_tokens\":5,"
+     "\"cache_creation_input_tokens\":null,\"cache_read_input_tokens\":null,\"output_tokens\":2}}",
+     "x",
+     USAGE_KNOWN,
+     {.prompt_tokens = 5, .completion_tokens = 2},
+     45000},
+    /* Hugging Face: what was read is not counted */
+    {&prov_huggingface_dialect,
+     "[{\"generated_text\":\"ok\",\"details\":{\"finish_reason\":\"length\","
+     "\"generated_tokens\":3,\"seed\":null,\"prefill\":[],\"tokens\":[]}}]",
+     "ok",
+     USAGE_PARTIAL,
+     {.prompt_tokens = -1, .completion_tokens = 3},
+     45000},
+    {&prov_huggingface_dialect,
+     "{\"generated_text\":\"ok\",\"details\":{\"generated_tokens\":3}}",
+     "ok",
+     USAGE_PARTIAL,
+     {.prompt_tokens = -1, .completion_tokens = 3},
+     45000},
+};
+
+START_TEST(golden_answers) {
+    const struct golden *golden = &goldens[_i];
+    struct dialect_answer answer;
+    ck_assert_int_eq(decode(golden->dialect, golden->json, &answer), OUTCOME_OK);
+    ck_assert(bytes_equal_str(answer.text, golden->text));
+    ck_assert_int_eq(answer.usage_state, golden->state);
+    ck_assert_int_eq(answer.usage.prompt_tokens, golden->usage.prompt_tokens);
+    ck_assert_int_eq(answer.usage.cached_tokens, golden->usage.cached_tokens);
+    ck_assert_int_eq(answer.usage.cache_write_tokens, golden->usage.cache_write_tokens);
+    ck_assert_int_eq(answer.usage.cache_write_1h_tokens, golden->usage.cache_write_1h_tokens);
+    ck_assert_int_eq(answer.usage.completion_tokens, golden->usage.completion_tokens);
+    ck_assert_int_eq(answer.usage.reasoning_tokens, golden->usage.reasoning_tokens);
+    ck_assert_int_eq(cost_of_attempt(&provider, &model, &answer.usage, 0), golden->cost_nusd);
+}
+END_TEST
+
+#define USAGE_OPENAI(usage) "{\"choices\":[{\"message\":{\"content\":\"x\"}}],\"usage\":" usage "}"
+#define USAGE_ANTHROPIC(usage) \
+    "{\"content\":[{\"type\":\"text\",\"text\":\"x\"}],\"usage\":" usage "}"
+
+/* Row 45: figures that cannot be are no figures. */
+START_TEST(usage_that_cannot_be_is_invalid) {
+    static const struct {
+        const struct dialect *dialect;
+        const char *json;
+    } rows[] = {
+        {&prov_openai_dialect, "{\"choices\":[{\"message\":{\"content\":\"x\"}}]}"},
+        {&prov_openai_dialect, USAGE_OPENAI("null")},
+        {&prov_openai_dialect, USAGE_OPENAI("7")},
+        {&prov_openai_dialect, USAGE_OPENAI("{\"prompt_tokens\":1}")},
+        {&prov_openai_dialect, USAGE_OPENAI("{\"prompt_tokens\":-1,\"completion_tokens\":1}")},
+        {&prov_openai_dialect, USAGE_OPENAI("{\"prompt_tokens\":1.5,\"completion_tokens\":1}")},
+        {&prov_openai_dialect, USAGE_OPENAI("{\"prompt_tokens\":\"1\",\"completion_tokens\":1}")},
+        {&prov_openai_dialect, USAGE_OPENAI("{\"prompt_tokens\":1,\"completion_tokens\":1e30}")},
+        {&prov_openai_dialect,
+         USAGE_OPENAI("{\"prompt_tokens\":1,\"completion_tokens\":99999999999999999999}")},
+        {&prov_openai_dialect, USAGE_OPENAI("{\"prompt_tokens\":1,\"completion_tokens\":1,"
+                                            "\"prompt_tokens_details\":{\"cached_tokens\":2}}")},
+        {&prov_openai_dialect,
+         USAGE_OPENAI("{\"prompt_tokens\":1,\"completion_tokens\":1,"
+                      "\"completion_tokens_details\":{\"reasoning_tokens\":2}}")},
+        {&prov_anthropic_dialect, USAGE_ANTHROPIC("{\"input_tokens\":1}")},
+        {&prov_anthropic_dialect, USAGE_ANTHROPIC("{\"input_tokens\":-1,\"output_tokens\":1}")},
+        {&prov_anthropic_dialect,
+         USAGE_ANTHROPIC(
+             "{\"input_tokens\":1,\"output_tokens\":1,\"cache_creation_input_tokens\":1,"
+             "\"cache_creation\":{\"ephemeral_1h_input_tokens\":2}}")},
+        {&prov_huggingface_dialect, "[{\"generated_text\":\"x\"}]"},
+        {&prov_huggingface_dialect,
+         "[{\"generated_text\":\"x\",\"details\":{\"generated_tokens\":-3}}]"},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct dialect_answer answer;
+        ck_assert_int_eq(decode(rows[i].dialect, rows[i].json, &answer), OUTCOME_OK);
+        ck_assert_msg(answer.usage_state == USAGE_INVALID, "%s", rows[i].json);
+    }
+}
+END_TEST
+
+/* Row 19. */
+START_TEST(an_answer_without_text_is_no_answer) {
+    static const struct {
+        const struct dialect *dialect;
+        const char *json;
+    } rows[] = {
+        {&prov_openai_dialect, "{}"},
+        {&prov_openai_dialect, "[]"},
+        {&prov_openai_dialect, "7"},
+        {&prov_openai_dialect, "{\"choices\":null}"},
+        {&prov_openai_dialect, "{\"choices\":[]}"},
+        {&prov_openai_dialect, "{\"choices\":{}}"},
+        {&prov_openai_dialect, "{\"choices\":[7]}"},
+        {&prov_openai_dialect, "{\"choices\":[{\"message\":{\"content\":null}}]}"},
+        {&prov_openai_dialect, "{\"choices\":[{\"message\":{\"content\":7}}]}"},
+        {&prov_openai_dialect, "{\"choices\":[{\"message\":{\"content\":[]}}]}"},
+        {&prov_openai_dialect, "{\"choices\":[{\"message\":{\"content\":[{\"text\":7}]}}]}"},
+        {&prov_openai_dialect, "{\"error\":{\"message\":\"x\"}}"},
+        {&prov_anthropic_dialect, "{\"content\":\"x\"}"},
+        {&prov_anthropic_dialect, "{\"content\":[]}"},
+        {&prov_anthropic_dialect, "{\"content\":[{\"type\":\"tool_use\"}]}"},
+        {&prov_huggingface_dialect, "[]"},
+        {&prov_huggingface_dialect, "[{}]"},
+        {&prov_huggingface_dialect, "{\"error\":\"x\"}"},
+        {&prov_huggingface_dialect, "[{\"generated_text\":null}]"},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct dialect_answer answer;
+        ck_assert_msg(decode(rows[i].dialect, rows[i].json, &answer) == OUTCOME_BAD_SCHEMA, "%s",
+                      rows[i].json);
+    }
+}
+END_TEST
+
+/* -- errors ---------------------------------------------------------------------------------- */
+
+/* A word may pass; a sentence, a key or a host may not. */
+START_TEST(only_a_word_of_an_error_is_kept) {
+    static const struct {
+        const struct dialect *dialect;
+        const char *json, *code;
+    } rows[] = {
+        {&prov_openai_dialect,
+         "{\"error\":{\"message\":\"x\",\"type\":\"invalid_request_error\",\"param\":null,"
+         "\"code\":\"context_length_exceeded\"}}",
+         "context_length_exceeded"},
+        {&prov_openai_dialect,
+         "{\"error\":{\"code\":400,\"message\":\"x\",\"type\":\"invalid_request_error\"}}",
+         "invalid_request_error"}, /* llama.cpp */
+        {&prov_openai_dialect,
+         "{\"error\":{\"message\":\"x\",\"type\":\"api_error\",\"code\":null}}",
+         "api_error"}, /* Ollama */
+        {&prov_openai_dialect, "{\"object\":\"error\",\"message\":\"x\"}", ""},
+        {&prov_openai_dialect, "{\"error\":\"text\"}", ""},
+        {&prov_openai_dialect, "{\"error\":{\"code\":\"sk-proj-abc\"}}", ""},
+        {&prov_openai_dialect, "{\"error\":{\"code\":\"api.host.example\"}}", ""},
+        {&prov_openai_dialect, "{\"error\":{\"code\":\"Two words\"}}", ""},
+        {&prov_openai_dialect, "{\"error\":{\"code\":\"\"}}", ""},
+        {&prov_openai_dialect, "{\"error\":{\"code\":\"a\\u0000b\"}}", ""},
+        {&prov_openai_dialect,
+         "{\"error\":{\"code\":"
+         "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}}",
+         ""},
+        {&prov_anthropic_dialect,
+         "{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"x\"}}",
+         "overloaded_error"},
+        {&prov_huggingface_dialect, "{\"error\":\"x\",\"error_type\":\"validation\"}",
+         "validation"},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        explain(rows[i].dialect, rows[i].json);
+        ck_assert_str_eq(attempt.code, rows[i].code);
+    }
+}
+END_TEST
+
+START_TEST(huggingface_says_how_long_a_model_loads) {
+    static const char loading[] = "{\"error\":\"Model x is currently loading\","
+                                  "\"estimated_time\":20.25}";
+    attempt.status = 503;
+    explain(&prov_huggingface_dialect, loading);
+    ck_assert_int_eq(attempt.retry_after_ms, 21000);
+    attempt.retry_after_ms = 3000; /* a Retry-After of its own comes first */
+    explain(&prov_huggingface_dialect, loading);
+    ck_assert_int_eq(attempt.retry_after_ms, 3000);
+    attempt.retry_after_ms = -1;
+    attempt.status = 500;
+    explain(&prov_huggingface_dialect, loading);
+    ck_assert_int_eq(attempt.retry_after_ms, -1);
+    attempt.status = 503;
+    explain(&prov_huggingface_dialect, "{\"estimated_time\":-1}");
+    explain(&prov_huggingface_dialect, "{\"estimated_time\":1e300}");
+    explain(&prov_huggingface_dialect, "{\"estimated_time\":\"20\"}");
+    ck_assert_int_eq(attempt.retry_after_ms, -1);
+}
+END_TEST
+
+static Suite *make_suite(void) {
+    Suite *suite = suite_create("dialects");
+    TCase *tcase = tcase_create("all");
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, openai_asks);
+    tcase_add_test(tcase, anthropic_asks);
+    tcase_add_test(tcase, huggingface_asks);
+    tcase_add_test(tcase, a_models_name_cannot_leave_its_place_in_the_address);
+    tcase_add_loop_test(tcase, golden_answers, 0, sizeof(goldens) / sizeof(goldens[0]));
+    tcase_add_test(tcase, usage_that_cannot_be_is_invalid);
+    tcase_add_test(tcase, an_answer_without_text_is_no_answer);
+    tcase_add_test(tcase, only_a_word_of_an_error_is_kept);
+    tcase_add_test(tcase, huggingface_says_how_long_a_model_loads);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
+
+UNIT_MAIN(make_suite)
