@@ -5,6 +5,9 @@
 #   baseline     no cache, every prompt to the one strong provider (huggingface)
 #   configured   the built-in configuration: shared cache, easy prompts to local
 #
+# With --outage one daemon instead, without cache, whose strong provider is a mock upstream of its own:
+# it is killed after a third of the time and started again after two thirds. Nobody may notice.
+#
 # Both providers are simulated, so nothing is spent: HF_API_TOKEN is taken out of the environment
 # unless --spend-real-money is given. "After warm-up" counts the requests that were sent after an
 # earlier one with the same prompt had been answered. The users draw from 60 prompts: how far the
@@ -28,13 +31,16 @@ usage: contrib/loadtest.sh [options]
       --workers N        worker processes of the daemon (default: one per core)
       --min-reduction P  fail when cost falls by less than P per cent (default 90)
       --max-median MS    fail when the median after warm-up is above MS (default: any)
+      --outage           kill the strong provider in the middle, start it again, and look at the
+                         circuit breaker (open for 2 s instead of 30)
   -o, --output DIR       keep both summaries (JSON), metrics, logs and configurations there
-      --spend-real-money keep HF_API_TOKEN (this version simulates huggingface all the same)
+      --spend-real-money keep HF_API_TOKEN: huggingface is then the real one
   -h, --help
 
 environment: OPTIROUTED  the daemon's binary (default: src/optirouted of the source tree, else the
                          one in the PATH)
              LOCUST      how to call Locust (default: /usr/bin/locust, else locust)
+             MOCKLLM     for --outage: the mock upstream (default: tests/mockllm beside the daemon)
 
 The table is Markdown. Exit code: 0 all promises kept, 1 one is broken, 2 the test could not run.
 END
@@ -48,7 +54,7 @@ die() {
 here=$(cd "$(dirname "$0")" && pwd)
 users=50 rate=5 seconds=60
 latency='' workers=auto output='' spend=no
-no_wait=0 fast=0
+no_wait=0 fast=0 outage=no
 compare=()
 
 need_number() { [[ $2 =~ ^[0-9]+$ && $2 -gt 0 ]] || die "$1 needs a number above 0, not '$2'"; }
@@ -74,6 +80,7 @@ while (($# > 0)); do
         --max-median) compare+=(--max-median-ms "$2") && shift ;;
         --no-wait) no_wait=1 ;;
         --fast) fast=1 ;;
+        --outage) outage=yes ;;
         -o | --output) output=$2 && shift ;;
         --spend-real-money) spend=yes ;;
         -h | --help) usage && exit 0 ;;
@@ -207,16 +214,20 @@ stop_daemon() {
     ((status == 0)) || { cat "$dir/$1.log" >&2 && die "the daemon ended with $status"; }
 }
 
-# load NAME PORT: Locust for the whole time; failed requests are judged by the comparison. In the
-# background, or a signal to this script would wait for its end.
-load() {
-    local status=0
+# load_begin NAME PORT, load_end NAME: Locust for the whole time; failed requests are judged by the
+# comparison. In the background, or a signal to this script would wait for its end.
+load_begin() {
     OPTIROUTE_LOAD_SUMMARY="$dir/$1.json" OPTIROUTE_LOAD_NO_WAIT=$no_wait \
         OPTIROUTE_LOAD_FAST=$fast \
         "$locust" -f "$here/locustfile.py" --host "http://127.0.0.1:$2" --headless --only-summary \
         -u "$users" -r "$rate" -t "${seconds}s" --stop-timeout 30 --exit-code-on-error 0 \
         >"$dir/$1.locust.log" 2>&1 &
-    wait $! || status=$?
+    locust_pid=$!
+}
+
+load_end() {
+    local status=0
+    wait "$locust_pid" || status=$?
     if ((status != 0)) || [[ ! -s "$dir/$1.json" ]]; then
         tail -n 40 "$dir/$1.locust.log" >&2
         die "Locust ended with $status"
@@ -228,13 +239,96 @@ run() {
     write_config "$1" >"$dir/$1.yaml"
     start_daemon "$1"
     echo "$1: $users users, $rate per second, for $seconds s against 127.0.0.1:$port" >&2
-    load "$1" "$port"
+    load_begin "$1" "$port"
+    load_end "$1"
     curl -fsS -o "$dir/$1.metrics" "http://127.0.0.1:$metrics_port/metrics" || die "no metrics"
     stop_daemon "$1"
 }
 
+# ---- the outage ----------------------------------------------------------------------------------
+
+mock_pid=''
+
+# start_mock PORT: 0 for a free one; says which in $mock_port
+start_mock() {
+    local deadline=$((SECONDS + 20))
+    : >"$dir/mock.log"
+    "$mockllm" "$1" >"$dir/mock.log" 2>&1 &
+    mock_pid=$!
+    until mock_port=$(sed -n 's/^listening on 127\.0\.0\.1:\([0-9]*\)$/\1/p' "$dir/mock.log") &&
+        [[ -n $mock_port ]]; do
+        if ! kill -0 "$mock_pid" 2>/dev/null || ((SECONDS > deadline)); then
+            cat "$dir/mock.log" >&2
+            die "the mock upstream did not start"
+        fi
+        sleep 0.05
+    done
+}
+
+outage_config() {
+    cat <<END
+listen: ['127.0.0.1:0']
+metrics_listen: '127.0.0.1:0'
+workers: $workers
+cache: {size: 0}
+providers:
+  local:
+    type: simulated
+    default_model: llama-2-7b-local
+    per_second: 0.000005
+    simulated: {latency: 20ms, per_token: 0s, max_latency: 20ms}
+  cloud:
+    type: openai
+    url: http://127.0.0.1:$mock_port/v1
+    default_model: mock+delay=20
+    models: {mock+delay=20: {input: 0.5, output: 1.5}}
+    breaker: {failures: 3, open: 2s}
+routes: {auto: {cheap: local, strong: cloud, fallback: [local]}}
+END
+}
+
+metrics_at() {
+    curl -fsS -o "$dir/outage.$1.metrics" "http://127.0.0.1:$metrics_port/metrics" ||
+        die "no metrics"
+}
+
+# A signal must not wait for the end of a sleep.
+pause() {
+    sleep "$1" &
+    wait $!
+}
+
+run_outage() {
+    local port metrics_port # start_daemon fills them
+    start_mock 0
+    outage_config >"$dir/outage.yaml"
+    start_daemon outage
+    echo "outage: $users users, $rate per second, for $seconds s against 127.0.0.1:$port" >&2
+    load_begin outage "$port"
+    pause $((seconds / 3))
+    metrics_at healthy
+    kill -KILL "$mock_pid"
+    wait "$mock_pid" 2>/dev/null || true # quietly
+    pause $((seconds / 3))
+    metrics_at broken
+    start_mock "$mock_port"
+    load_end outage
+    metrics_at healed
+    stop_daemon outage
+    kill -TERM "$mock_pid"
+    wait "$mock_pid" || true
+}
+
+status=0
+if [[ $outage == yes ]]; then
+    mockllm=${MOCKLLM:-$(dirname "$daemon")/../tests/mockllm}
+    [[ -x $mockllm ]] || die "no mock upstream: build it, or name it in MOCKLLM"
+    ((seconds >= 12)) || die "--outage needs at least 12 s: -t 12s"
+    run_outage
+    python3 "$here/load_outage.py" "$dir/outage" || status=$?
+    exit "$status"
+fi
 run baseline
 run configured
-status=0
 python3 "$here/load_compare.py" "$dir/baseline" "$dir/configured" "${compare[@]}" || status=$?
 exit "$status"

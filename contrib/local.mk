@@ -7,6 +7,7 @@ EXTRA_DIST += \
 	contrib/lint.sh \
 	contrib/load_answers.py \
 	contrib/load_compare.py \
+	contrib/load_outage.py \
 	contrib/loadtest.sh \
 	contrib/locustfile.py \
 	contrib/make_prompts.py \

@@ -8,7 +8,9 @@ import csv
 import gzip
 import http.server
 import json
+import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +25,7 @@ CONTRIB = pathlib.Path(__file__).resolve().parents[2] / "contrib"
 sys.path.insert(0, str(CONTRIB))
 from make_prompts import COMPLEX, SHORT, generate, write_csv  # noqa: E402
 
+MOCKLLM = os.environ.get("MOCKLLM", str(pathlib.Path("tests/mockllm").resolve()))
 PATIENCE_S = 180
 
 
@@ -281,6 +284,35 @@ def test_loadtest_keeps_its_promises_and_notices_broken_ones(tmp_path):
         broken = [line for line in printed.splitlines() if line.startswith("BROKEN")]
         assert status == 1 and len(broken) == 1 and said in broken[0], printed
         restore()
+
+
+def judge_outage(kept):
+    done = subprocess.run([CONTRIB / "load_outage.py", kept / "outage"], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, timeout=PATIENCE_S)
+    return done.returncode, [line for line in done.stdout.splitlines() if "BROKEN" in line]
+
+
+def test_an_outage_of_the_strong_provider_is_noticed_by_nobody(tmp_path):
+    kept, scratch = tmp_path / "kept", tmp_path / "scratch"
+    scratch.mkdir()
+    status, printed = run_tool("loadtest.sh", "--outage", "-u", 20, "-r", 20, "-t", "12s",
+                               "--fast", "-o", kept, TMPDIR=str(scratch), MOCKLLM=MOCKLLM)
+    assert status == 0, printed
+    assert processes_of(scratch) == []
+
+    # and it would have said so
+    summary, log = kept / "outage.json", kept / "outage.log"
+    run, lines = json.loads(summary.read_text()), log.read_text()
+    summary.write_text(json.dumps({**run, "failures": 1}))
+    status, broken = judge_outage(kept)
+    assert status == 1 and len(broken) == 1 and "nothing failed" in broken[0]
+    summary.write_text(json.dumps(run))
+    log.write_text(re.sub(r".*circuit closed.*\n", "", lines))
+    status, broken = judge_outage(kept)
+    assert status == 1 and "it closed once" in broken[0]
+    log.write_text(re.sub(r"(.*circuit half-open.*\n)", r"\1\1", lines))
+    status, broken = judge_outage(kept)
+    assert status == 1 and any("never two probes" in line for line in broken)
 
 
 def test_loadtest_cleans_up_when_it_is_stopped(tmp_path):
