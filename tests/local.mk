@@ -43,12 +43,24 @@ format-check:
 format:
 	$(srcdir)/contrib/lint.sh fix
 
-# The hit path against nginx, now and on this machine.
+# Cached and proxied answers against nginx, now and on this machine.
 bench: all
-	$(srcdir)/tests/bench/bench.sh $(abs_top_builddir)/src/optirouted bench.json
+	$(srcdir)/tests/bench/bench.sh $(abs_top_builddir)/src/optirouted \
+	    $(abs_top_builddir)/tests/mockllm bench.json
 CLEANFILES += bench.json
+# What a thousand requests in flight cost, in memory and in others' latency.
+bench-inflight: all
+	/usr/bin/python3 -B $(srcdir)/tests/bench/inflight.py $(abs_top_builddir)/src/optirouted \
+	    $(abs_top_builddir)/tests/mockllm
 
-.PHONY: check-blackbox check-asan check-tsan lint format-check format bench
+.PHONY: check-blackbox check-asan check-tsan lint format-check format bench bench-inflight
+
+# Names and a wall clock for the black-box tests, preloaded into a daemon.
+noinst_DATA = tests/fakehost.so
+tests/fakehost.so: tests/fakehost.c
+	$(AM_V_CCLD)$(MKDIR_P) tests && $(CC) $(CFLAGS) $(WARNING_CFLAGS) -shared -fPIC -o $@ $(srcdir)/tests/fakehost.c
+EXTRA_DIST += tests/fakehost.c
+CLEANFILES += tests/fakehost.so
 
 # A scripted upstream for the black-box tests; built with everything, never installed.
 noinst_PROGRAMS += tests/mockllm

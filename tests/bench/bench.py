@@ -1,4 +1,4 @@
-"""The way of a cached answer, measured against nginx on this machine in this minute.
+"""The way of a cached and of a proxied answer, measured against nginx on this machine in this minute.
 
 Noise moves absolute figures by a factor of two, so rounds of all servers are interleaved and ratios
 of one round are compared; what noise hardly touches (CPU time and system calls per request) is
@@ -9,6 +9,10 @@ Contenders, all answering the same POST with as many bytes:
   return       nginx `return 200`: a constant, the least a server can do
   cache        nginx proxy_cache, key = request body: the same work as ours
 Each also 16 requests deep in a pipeline (optirouted and return only).
+
+And what is not cached, from tests/mockllm, which answers at once and shares the load's core:
+  proxied      optirouted through a provider of type openai: both bodies are read and written anew
+  proxy_pass   nginx to the same upstream, kept connections, no byte looked at
 """
 import argparse
 import contextlib
@@ -26,9 +30,12 @@ import time
 
 CONNECTIONS = 64
 PIPELINE = 16
-BODY = json.dumps({"prompt": "Explain in two short sentences why the sky is blue in the daytime and "
-                             "red in the evening, please, for a child of ten.",
-                   "max_tokens": 60, "provider": "local"})
+PROMPT = ("Explain in two short sentences why the sky is blue in the daytime and red in the evening, "
+          "please, for a child of ten.")
+BODY = json.dumps({"prompt": PROMPT, "max_tokens": 60, "provider": "local"})
+PROXIED = json.dumps({"prompt": PROMPT, "max_tokens": 60, "provider": "upstream"})
+CHAT = json.dumps({"model": "mock", "messages": [{"role": "user", "content": PROMPT}],
+                   "max_tokens": 60})
 HERE = os.path.dirname(os.path.abspath(__file__))
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -43,6 +50,12 @@ providers:
     default_model: llama-2-7b-local
     per_second: 0.000005
     simulated: {{latency: 1ms, per_token: 0ms}}
+  upstream:
+    type: openai
+    url: http://127.0.0.1:{upstream}/v1
+    default_model: mock
+    models: {{mock: {{input: 1, output: 2}}}}
+routes: {{auto: {{cheap: local, strong: local}}}}
 """
 
 NGINX = """
@@ -63,6 +76,20 @@ http {{
     proxy_cache_path {dir}/cache keys_zone=answers:8m use_temp_path=off;
     open_file_cache max=100 inactive=1h;
     default_type application/json;
+    upstream mock {{
+        server 127.0.0.1:{upstream};
+        keepalive 256;
+        keepalive_requests 1000000000;
+        keepalive_timeout 1h;
+    }}
+    server {{
+        listen 127.0.0.1:{proxy_port};
+        location / {{
+            proxy_pass http://mock;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+        }}
+    }}
     server {{
         listen 127.0.0.1:{port};
         location /generate {{
@@ -96,12 +123,12 @@ def free_ports(count):
     return ports
 
 
-def exchange(port):
+def exchange(port, path="/generate", body=BODY):
     """One POST on a connection of its own; the raw bytes of the answer."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-        connection.sendall((f"POST /generate HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
-                            f"Content-Type: application/json\r\nContent-Length: {len(BODY)}\r\n"
-                            f"\r\n{BODY}").encode())
+        connection.sendall((f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+                            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+                            f"\r\n{body}").encode())
         answer = b""
         while True:
             head, mark, rest = answer.partition(b"\r\n\r\n")
@@ -169,22 +196,34 @@ def cpu_us(root):
     return ticks * 1_000_000 // TICK
 
 
-def load(port, seconds, core, depth=1):
-    """Requests and requests per second of one run of wrk."""
-    command = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s",
-               "-s", os.path.join(HERE, "post.lua"), f"http://127.0.0.1:{port}/generate"]
-    output = subprocess.run(command, env={**os.environ, "BODY": BODY, "DEPTH": str(depth)},
+def wrk(contender, seconds, core, depth=1, connections=CONNECTIONS):
+    """One run: what post.lua prints, as numbers."""
+    port = contender["port"]
+    command = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s",
+               "-s", os.path.join(HERE, "post.lua"),
+               f"http://127.0.0.1:{port}{contender.get('path', '/generate')}"]
+    wishes = {"BODY": contender.get("body", BODY), "DEPTH": str(depth)}
+    if "cache" in contender:
+        wishes["CACHE"] = contender["cache"]
+    output = subprocess.run(command, env={**os.environ, **wishes},
                             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True,
                             timeout=seconds + 30).stdout
-    result = re.search(r"^RESULT (\d+) (\d+) (\d+)$", output, re.M)
+    result = re.search(r"^RESULT (\d+) (\d+) (\d+) (\d+) (\d+)$", output, re.M)
     if result is None or int(result[3]) != 0 or int(result[1]) == 0:
         raise RuntimeError(f"port {port}: wrk saw failures\n{output}")
-    return int(result[1]), int(result[1]) * 1e6 / int(result[2])
+    names = ("requests", "us", "failed", "p50_us", "p99_us")
+    return dict(zip(names, map(int, result.groups())))
+
+
+def load(contender, seconds, core, depth=1):
+    """Requests and requests per second of one run of wrk."""
+    run = wrk(contender, seconds, core, depth)
+    return run["requests"], run["requests"] * 1e6 / run["us"]
 
 
 def measure(contender, seconds, core, depth):
     before = cpu_us(contender["pid"])
-    requests, rps = load(contender["port"], seconds, core, depth)
+    requests, rps = load(contender, seconds, core, depth)
     return {"rps": rps, "cpu_us": (cpu_us(contender["pid"]) - before) / requests}
 
 
@@ -200,7 +239,7 @@ def system_calls(contender, core):
                 line = tracer.stderr.readline()
                 if "attached" not in line:
                     raise RuntimeError(f"strace cannot attach: {line.strip()}")
-            requests, _ = load(contender["port"], 2, core)
+            requests, _ = load(contender, 2, core)
         finally:
             tracer.send_signal(signal.SIGINT)
             tracer.wait()
@@ -216,38 +255,53 @@ def pinned(core):
     return lambda: os.sched_setaffinity(0, {core})
 
 
+def nginx_for(directory, values, answer, constant):
+    """The configuration whose constant answer has as many bytes as ours."""
+    config = os.path.join(directory, "nginx.conf")
+    command = ["nginx", "-e", os.path.join(directory, "error.log"), "-p", directory, "-c", config]
+    pad = 1
+    for last in (False, False, True):
+        with open(config, "w", encoding="utf-8") as file:
+            file.write(NGINX.format(pad="x" * pad, **values))
+        if not last:
+            with running(command, constant):
+                pad = max(1, pad + len(answer) - len(exchange(constant)))
+    return command
+
+
 @contextlib.contextmanager
-def contenders(daemon, directory, core):
+def contenders(daemon, mockllm, directory, cores):
     """Starts all servers; nginx pads its answer until it is as long as the daemon's."""
-    port, metrics, constant, cached = free_ports(4)
+    port, metrics, constant, cached, proxy, upstream = free_ports(6)
     config = os.path.join(directory, "optiroute.yaml")
     with open(config, "w", encoding="utf-8") as file:
-        file.write(DAEMON.format(port=port, metrics=metrics))
+        file.write(DAEMON.format(port=port, metrics=metrics, upstream=upstream))
     log = open(os.path.join(directory, "optirouted.log"), "w", encoding="utf-8")
-    with log, running([daemon, "-f", "-c", config], port, preexec_fn=pinned(core), stderr=log) as us:
+    with log, running([mockllm, str(upstream)], upstream, stdout=log,
+                      preexec_fn=pinned(cores[-1])) as mock, \
+            running([daemon, "-f", "-c", config], port, preexec_fn=pinned(cores[0]),
+                    stderr=log) as us:
         exchange(port)
         answer = exchange(port)
         head, _, body = answer.partition(b"\r\n\r\n")
         if not re.search(rb"(?i)x-optiroute-cache: hit", head) or b"$" in body or b"'" in body:
             raise RuntimeError(f"not a hit that nginx could send too: {answer!r}")
-        nginx_config = os.path.join(directory, "nginx.conf")
-        values = {"dir": directory, "port": constant, "cache_port": cached,
-                  "body": body.decode().replace("\\", "\\\\")}
-        nginx = ["nginx", "-e", os.path.join(directory, "error.log"), "-p", directory, "-c",
-                 nginx_config]
-        pad = 1
-        for _ in range(2):
-            with open(nginx_config, "w", encoding="utf-8") as file:
-                file.write(NGINX.format(pad="x" * pad, **values))
-            with running(nginx, constant):
-                pad = max(1, pad + len(answer) - len(exchange(constant)))
-        with open(nginx_config, "w", encoding="utf-8") as file:
-            file.write(NGINX.format(pad="x" * pad, **values))
-        with running(nginx, constant, preexec_fn=pinned(core)) as them:
+        values = {"dir": directory, "port": constant, "cache_port": cached, "proxy_port": proxy,
+                  "upstream": upstream, "body": body.decode().replace("\\", "\\\\")}
+        nginx = nginx_for(directory, values, answer, constant)
+        with running(nginx, constant, preexec_fn=pinned(cores[0])) as them:
             exchange(cached)
             yield {"optirouted": {"port": port, "pid": us.pid, "bytes": len(exchange(port))},
                    "return": {"port": constant, "pid": them.pid, "bytes": len(exchange(constant))},
-                   "cache": {"port": cached, "pid": them.pid, "bytes": len(exchange(cached))}}
+                   "cache": {"port": cached, "pid": them.pid, "bytes": len(exchange(cached))},
+                   "proxied": {"port": port, "pid": us.pid, "body": PROXIED, "cache": "no-store",
+                               "bytes": len(exchange(port, body=PROXIED))},
+                   "proxy_pass": {"port": proxy, "pid": them.pid, "body": CHAT,
+                                  "path": "/v1/chat/completions",
+                                  "bytes": len(exchange(proxy, "/v1/chat/completions", CHAT))},
+                   "straight": {"port": upstream, "pid": mock.pid, "body": CHAT,
+                                "path": "/v1/chat/completions",
+                                "bytes": len(exchange(upstream, "/v1/chat/completions", CHAT))}}
 
 
 def spread(values):
@@ -284,17 +338,18 @@ def report(result):
         print(f"{what}: {ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})")
 
 
-def bench(daemon, rounds, seconds, directory):
+def bench(daemon, mockllm, rounds, seconds, directory):
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) == 1:
         print("one core only: server and load generator share it, the ratios mean little")
-    server_core, load_core = cores[0], cores[-1]
+    load_core = cores[-1]
     plan = {"optirouted": ("optirouted", 1), "nginx return": ("return", 1),
             "nginx cache": ("cache", 1), "optirouted x16": ("optirouted", PIPELINE),
-            "nginx return x16": ("return", PIPELINE)}
-    with contenders(daemon, directory, server_core) as servers:
+            "nginx return x16": ("return", PIPELINE), "optirouted proxied": ("proxied", 1),
+            "nginx proxy_pass": ("proxy_pass", 1), "upstream itself": ("straight", 1)}
+    with contenders(daemon, mockllm, directory, cores) as servers:
         for name in servers:
-            load(servers[name]["port"], 1, load_core)
+            load(servers[name], 1, load_core)
         measured = rounds_of(servers, plan, rounds, seconds, load_core)
         calls = {label: system_calls(servers[name], load_core)
                  for label, (name, depth) in plan.items() if depth == 1}
@@ -306,12 +361,15 @@ def bench(daemon, rounds, seconds, directory):
                 "hit against nginx return 200": compare(measured, "optirouted", "nginx return"),
                 "hit against nginx proxy_cache": compare(measured, "optirouted", "nginx cache"),
                 f"{PIPELINE} deep pipeline against nginx return 200":
-                    compare(measured, "optirouted x16", "nginx return x16")}}
+                    compare(measured, "optirouted x16", "nginx return x16"),
+                "proxied against nginx proxy_pass":
+                    compare(measured, "optirouted proxied", "nginx proxy_pass")}}
 
 
 def main():
-    parser = argparse.ArgumentParser(description="The hit path against nginx.")
+    parser = argparse.ArgumentParser(description="Cached and proxied answers against nginx.")
     parser.add_argument("daemon")
+    parser.add_argument("mockllm", help="the upstream")
     parser.add_argument("result", help="raw figures as JSON")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3)
@@ -321,7 +379,8 @@ def main():
     directory = tempfile.mkdtemp(prefix="optiroute-bench-")
     os.chmod(directory, 0o755)
     try:
-        result = bench(os.path.abspath(options.daemon), options.rounds, options.seconds, directory)
+        result = bench(os.path.abspath(options.daemon), os.path.abspath(options.mockllm),
+                       options.rounds, options.seconds, directory)
     except (RuntimeError, OSError, subprocess.SubprocessError) as error:
         sys.exit(f"bench: {error}")
     finally:

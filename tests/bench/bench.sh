@@ -1,6 +1,6 @@
 #!/bin/sh
-# bench: the way of a cached answer, measured against nginx on this machine in this minute.
-#   bench.sh path/of/optirouted RESULT.json [--rounds N] [--seconds N]
+# bench: cached and proxied answers, measured against nginx on this machine in this minute.
+#   bench.sh path/of/optirouted path/of/mockllm RESULT.json [--rounds N] [--seconds N]
 # `make bench` calls it. This part only looks whether the tools are here; bench.py does the work.
 set -eu
 export LC_ALL=C

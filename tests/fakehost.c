@@ -1,0 +1,95 @@
+/* fakehost: a machine of the tests, preloaded into a daemon (LD_PRELOAD): names that behave, and a wall
+ * clock that jumps. Built, never installed. Not a resolver: every other name goes to the real one.
+ *
+ *   nxdomain.test   there is no such name
+ *   silent.test     the name server says nothing: ten seconds, as with Debian's defaults, then EAI_AGAIN
+ *   slow.test       127.0.0.1, after 300 ms
+ *   quick.test      127.0.0.1
+ *
+ * Each lookup of one of them appends its name and a newline to the file that FAKEHOST_LOOKUPS names.
+ * FAKEHOST_CLOCK names a file of eight bytes, a signed number of seconds in the machine's order, by
+ * which CLOCK_REALTIME is off; whoever writes there makes the clock jump for all processes at once.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+typedef int lookup_fn(const char *name, const char *service, const struct addrinfo *hints,
+                      struct addrinfo **result);
+typedef int clock_fn(clockid_t clock, struct timespec *now);
+
+static const struct {
+    const char *name;
+    long wait_ms;
+    int error; /* 0: 127.0.0.1 */
+} rows[] = {
+    {"nxdomain.test", 0, EAI_NONAME},
+    {"silent.test", 10000, EAI_AGAIN},
+    {"slow.test", 300, 0},
+    {"quick.test", 0, 0},
+};
+
+static clock_fn *real_clock;
+static const volatile int64_t *offset_s; /* NULL: the clock is right */
+
+__attribute__((constructor)) static void set_up(void) {
+    const char *path = getenv("FAKEHOST_CLOCK");
+    int fd = path != NULL ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    real_clock = (clock_fn *)dlsym(RTLD_NEXT, "clock_gettime");
+    if (fd != -1) {
+        void *map = mmap(NULL, sizeof(int64_t), PROT_READ, MAP_SHARED, fd, 0);
+        offset_s = map != MAP_FAILED ? map : NULL;
+        (void)close(fd);
+    }
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    if (real_clock == NULL) { /* somebody's constructor came first */
+        real_clock = (clock_fn *)dlsym(RTLD_NEXT, "clock_gettime");
+    }
+    int result = real_clock(clock, now);
+    if (result == 0 && clock == CLOCK_REALTIME && offset_s != NULL) {
+        now->tv_sec += *offset_s;
+    }
+    return result;
+}
+
+static void note(const char *name) {
+    const char *path = getenv("FAKEHOST_LOOKUPS");
+    int fd = path != NULL ? open(path, O_WRONLY | O_APPEND | O_CLOEXEC) : -1;
+    if (fd != -1) {
+        char line[64];
+        size_t size = strlen(name);
+        memcpy(line, name, size);
+        line[size] = '\n';
+        (void)!write(fd, line, size + 1);
+        (void)close(fd);
+    }
+}
+
+static void wait_ms(long ms) {
+    struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+    while (nanosleep(&left, &left) == -1) {
+        continue;
+    }
+}
+
+int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints,
+                struct addrinfo **result) {
+    lookup_fn *real = (lookup_fn *)dlsym(RTLD_NEXT, "getaddrinfo");
+    for (size_t i = 0; name != NULL && i < sizeof(rows) / sizeof(rows[0]); i++) {
+        if (strcmp(name, rows[i].name) == 0) {
+            note(name);
+            wait_ms(rows[i].wait_ms);
+            return rows[i].error != 0 ? rows[i].error : real("127.0.0.1", service, hints, result);
+        }
+    }
+    return real(name, service, hints, result);
+}
