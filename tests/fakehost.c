@@ -1,14 +1,15 @@
-/* fakehost: a machine of the tests, preloaded into a daemon (LD_PRELOAD): names that behave, and a wall
- * clock that jumps. Built, never installed. Not a resolver: every other name goes to the real one.
+/* fakehost: a machine of the tests, preloaded into a daemon (LD_PRELOAD): names that behave, and a
+ * wall clock that jumps. Built, never installed. Not a resolver: every other name goes to the real
+ * one.
  *
  *   nxdomain.test   there is no such name
- *   silent.test     the name server says nothing: ten seconds, as with Debian's defaults, then EAI_AGAIN
- *   slow.test       127.0.0.1, after 300 ms
- *   quick.test      127.0.0.1
+ *   silent.test     the name server says nothing: ten seconds, as with Debian's defaults, then
+ * EAI_AGAIN slow.test       127.0.0.1, after 300 ms quick.test      127.0.0.1
  *
- * Each lookup of one of them appends its name and a newline to the file that FAKEHOST_LOOKUPS names.
- * FAKEHOST_CLOCK names a file of eight bytes, a signed number of seconds in the machine's order, by
- * which CLOCK_REALTIME is off; whoever writes there makes the clock jump for all processes at once.
+ * Each lookup of one of them appends its name and a newline to the file that FAKEHOST_LOOKUPS
+ * names. FAKEHOST_CLOCK names a file of eight bytes, a signed number of seconds in the machine's
+ * order, by which CLOCK_REALTIME is off; whoever writes there makes the clock jump for all
+ * processes at once.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

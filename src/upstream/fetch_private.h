@@ -124,8 +124,10 @@ void fetcher_remove(struct fetcher *fetcher, struct fetch *fetch);
 /* What libcurl has finished goes to `finished`; settled now from the loop, else soon. */
 void fetcher_collect(struct fetcher *fetcher);
 void fetcher_settle_soon(struct fetcher *fetcher);
-curl_socket_t fetcher_open_socket(void *fetch, curlsocktype purpose, struct curl_sockaddr *address);
-int fetcher_close_socket(void *fetcher, curl_socket_t fd);
+/* libcurl's callbacks; the argument is the fetch, and the fetcher. */
+curl_socket_t fetcher_open_socket(void *argument, curlsocktype purpose,
+                                  struct curl_sockaddr *address);
+int fetcher_close_socket(void *argument, curl_socket_t fd);
 
 /* fetch.c */
 /* Calls `end`; the fetch is a spare one before. */

@@ -23,7 +23,8 @@ static bool is_unreserved(char c) {
 /* One segment of the path, percent-encoded (RFC 3986). Dots alone would climb: refused. */
 static bool put_segment(struct bytes segment, struct buf *out) {
     static const char digits[] = "0123456789ABCDEF";
-    if (segment.size == 0 || bytes_equal_str(segment, ".") || bytes_equal_str(segment, "..")) {
+    if (segment.size == 0 || segment.data == NULL || bytes_equal_str(segment, ".") ||
+        bytes_equal_str(segment, "..")) {
         return false;
     }
     for (size_t i = 0; i < segment.size; i++) {

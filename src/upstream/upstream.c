@@ -29,7 +29,7 @@ struct upstream *upstream_new(struct event_base *base, const struct timers *time
     upstream->timers = *timers;
     upstream->conf = conf;
     json_reader_init(&upstream->reader);
-    upstream->sites = calloc(conf->provider_count, sizeof(upstream->sites[0]));
+    upstream->sites = calloc(conf->provider_count, sizeof(struct fetch_site *));
     if (upstream->sites == NULL) {
         upstream_free(upstream);
         return NULL;

@@ -1,6 +1,10 @@
 /* test_board: slots are claimed, filled, released; nothing of an owner outlives its release. */
 #include "config.h"
 
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "shm/board.h"
 #include "shm_test.h"
 
@@ -116,6 +120,61 @@ START_TEST(sums_count_who_they_should) {
 }
 END_TEST
 
+START_TEST(attempts_are_limited_over_all_slots) {
+    struct region *region = test_region_new(0, NULL);
+    int one = board_claim(region, BOARD_WORKER, 1), other = board_claim(region, BOARD_WORKER, 1);
+    ck_assert(board_begin_attempt(region, one, 63, 3));
+    ck_assert(board_begin_attempt(region, other, 63, 3));
+    ck_assert(board_begin_attempt(region, other, 63, 3));
+    ck_assert(!board_begin_attempt(region, one, 63, 3));
+    ck_assert_int_eq(board_outstanding(region, 63), 3);
+    ck_assert(board_begin_attempt(region, one, 62, 1)); /* another provider */
+    board_end_attempt(region, other, 63);
+    ck_assert(board_begin_attempt(region, one, 63, 3));
+    board_release(region, one); /* it died with two under way */
+    ck_assert_int_eq(board_outstanding(region, 63), 1);
+    ck_assert_int_eq(board_outstanding(region, 62), 0);
+    region_destroy(region);
+}
+END_TEST
+
+/* Processes that take and give back places all the time: never more than there are, none lost. */
+#define TAKERS 4
+#define MOST 3
+START_TEST(attempts_never_exceed_the_limit) {
+    struct region *region = test_region_new(0, NULL);
+    _Atomic int64_t *inside =
+        mmap(NULL, sizeof(*inside), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ck_assert_ptr_ne(inside, MAP_FAILED);
+    for (int i = 0; i < TAKERS; i++) {
+        int slot = board_claim(region, BOARD_WORKER, 1);
+        if (fork() == 0) {
+            int taken = 0;
+            for (int turn = 0; turn < 20000; turn++) {
+                if (board_begin_attempt(region, slot, 0, MOST)) {
+                    taken++;
+                    if (atomic_fetch_add(inside, 1) >= MOST) {
+                        _exit(1);
+                    }
+                    atomic_fetch_sub(inside, 1);
+                    board_end_attempt(region, slot, 0);
+                }
+            }
+            _exit(taken > 0 ? 0 : 2);
+        }
+    }
+    for (int i = 0; i < TAKERS; i++) {
+        int status;
+        ck_assert_int_gt(wait(&status), 0);
+        ck_assert(WIFEXITED(status));
+        ck_assert_int_eq(WEXITSTATUS(status), 0);
+    }
+    ck_assert_int_eq(board_outstanding(region, 0), 0);
+    munmap((void *)inside, sizeof(*inside));
+    region_destroy(region);
+}
+END_TEST
+
 START_TEST(words_keep_their_values) {
     struct region *region = test_region_new(0, NULL);
     for (int word = 0; word < BOARD_WORD_COUNT; word++) {
@@ -131,8 +190,13 @@ END_TEST
 
 static Suite *make_suite(void) {
     const TTest *const tests[] = {
-        claim_set_and_release,      slots_run_out,           last_words_are_cut_and_cleared,
-        sums_count_who_they_should, words_keep_their_values,
+        claim_set_and_release,
+        slots_run_out,
+        last_words_are_cut_and_cleared,
+        sums_count_who_they_should,
+        attempts_are_limited_over_all_slots,
+        attempts_never_exceed_the_limit,
+        words_keep_their_values,
     };
     return test_suite("board", tests, sizeof(tests) / sizeof(tests[0]));
 }

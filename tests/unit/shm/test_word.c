@@ -42,8 +42,23 @@ START_TEST(wrong_expectation_changes_nothing) {
 }
 END_TEST
 
+START_TEST(a_subject_stands_beside_its_word) {
+    struct region *region = test_region_new(0, NULL);
+    ck_assert_uint_eq(word_subject(region, 63), 0);
+    word_set_subject(region, 63, UINT64_MAX);
+    word_set_subject(region, 0, 5);
+    ck_assert_uint_eq(word_subject(region, 63), UINT64_MAX);
+    ck_assert_uint_eq(word_subject(region, 0), 5);
+    for (unsigned i = 0; i < REGION_PROVIDERS; i++) {
+        ck_assert_uint_eq(word_load(region, i), 0);
+    }
+    region_destroy(region);
+}
+END_TEST
+
 static Suite *make_suite(void) {
-    const TTest *const tests[] = {no_swap_is_lost, wrong_expectation_changes_nothing};
+    const TTest *const tests[] = {no_swap_is_lost, wrong_expectation_changes_nothing,
+                                  a_subject_stands_beside_its_word};
     return test_suite("word", tests, sizeof(tests) / sizeof(tests[0]));
 }
 
