@@ -1,7 +1,7 @@
 /* What went wrong with a fetch, from libcurl's codes and from what was seen on the way.
  *
  * Runs in workers. Its one surprise: libcurl has one code for a reset, for a broken chunk and for a
- * TLS connection that is cut, so its message decides between the last two.
+ * TLS connection that is cut, and its errno may be of an earlier request; so its message decides.
  */
 #include "fetch_private.h"
 
@@ -34,15 +34,11 @@ static enum outcome connect_fault(const struct fetch *fetch) {
 }
 
 static enum outcome receive_fault(const struct fetch *fetch) {
-    long reason = 0;
-    (void)curl_easy_getinfo(fetch->easy, CURLINFO_OS_ERRNO, &reason);
-    if (reason == ECONNRESET || reason == EPIPE) {
-        return OUTCOME_RESET;
-    }
     if (strstr(fetch->error, "chunk") != NULL) {
         return OUTCOME_BAD_FRAMING;
     }
-    return fetch->head_done ? OUTCOME_TRUNCATED : OUTCOME_RESET;
+    bool is_reset = strstr(fetch->error, strerror(ECONNRESET)) != NULL;
+    return fetch->head_done && !is_reset ? OUTCOME_TRUNCATED : OUTCOME_RESET;
 }
 
 enum outcome fetch_fault(const struct fetch *fetch, CURLcode code) {
@@ -81,12 +77,12 @@ enum outcome fetch_fault(const struct fetch *fetch, CURLcode code) {
 
 /* Name, TCP or TLS: which of them had not come to its end? */
 static enum outcome late_connection(const struct fetch *fetch) {
-    curl_off_t connected_us = 0;
+    long local_port = 0; /* known from when TCP is connected; libcurl's own time is of TLS too */
     if (!fetch->opened && !fetch->site->host->is_literal) {
         return OUTCOME_DNS_TIMEOUT;
     }
-    (void)curl_easy_getinfo(fetch->easy, CURLINFO_CONNECT_TIME_T, &connected_us);
-    return connected_us > 0 && fetch->site->is_tls ? OUTCOME_TLS_TIMEOUT : OUTCOME_CONNECT_TIMEOUT;
+    (void)curl_easy_getinfo(fetch->easy, CURLINFO_LOCAL_PORT, &local_port);
+    return local_port > 0 && fetch->site->is_tls ? OUTCOME_TLS_TIMEOUT : OUTCOME_CONNECT_TIMEOUT;
 }
 
 enum outcome fetch_late(const struct fetch *fetch) {
