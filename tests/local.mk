@@ -62,7 +62,25 @@ tests/fakehost.so: tests/fakehost.c
 EXTRA_DIST += tests/fakehost.c
 CLEANFILES += tests/fakehost.so
 
-# A scripted upstream for the black-box tests; built with everything, never installed.
+# A scripted upstream for the black-box tests and benchmarks; built with everything, never installed. Its
+# sources cannot stand in tests/mockllm/, which is the program.
 noinst_PROGRAMS += tests/mockllm
-tests_mockllm_SOURCES = tests/mockllm.c
+tests_mockllm_SOURCES = \
+	tests/mock/admin.c \
+	tests/mock/answer.c \
+	tests/mock/body.c \
+	tests/mock/completion.c \
+	tests/mock/conn.c \
+	tests/mock/dialect.c \
+	tests/mock/events.c \
+	tests/mock/events_named.c \
+	tests/mock/events_openai.c \
+	tests/mock/gzip.c \
+	tests/mock/listen.c \
+	tests/mock/main.c \
+	tests/mock/models.c \
+	tests/mock/orders.c \
+	tests/mock/request.c \
+	tests/mock/stream.c
+noinst_HEADERS += tests/mock/events.h tests/mock/mock.h tests/mock/orders.h
 tests_mockllm_LDADD = libhttp.a libbase.a $(LIBEVENT_LIBS) $(OPENSSL_LIBS) $(BASE_LIBS)
