@@ -27,6 +27,7 @@ import yaml
 
 TOP = pathlib.Path(__file__).resolve().parent.parent.parent
 BINARY = os.environ.get("OPTIROUTED", str(pathlib.Path("src/optirouted").resolve()))
+BUILD = pathlib.Path(BINARY).resolve().parent.parent
 
 # Bounds, not expectations: sanitizer builds on busy machines run the same tests.
 PATIENCE = 20.0
@@ -184,6 +185,14 @@ def environment(**changes):
         if name in os.environ:
             result[name] = os.environ[name]
     result.update(changes)
+    return result
+
+
+def fakehost(**changes):
+    """An environment with tests/fakehost.so: names and a wall clock that misbehave."""
+    result = environment(LD_PRELOAD=str(BUILD / "tests" / "fakehost.so"), **changes)
+    # AddressSanitizer wants to be the first library; that one more stands before it does no harm
+    result["ASAN_OPTIONS"] = result.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
     return result
 
 

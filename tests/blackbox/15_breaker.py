@@ -1,0 +1,310 @@
+"""The circuit breaker of RELIABILITY section 2 as a whole machine sees it: B1 to B9 (B8 is with the
+fault matrix, B10 in tests/unit/gateway/test_breaker.c), reloads, retries, and the concurrency limit.
+"""
+import os
+import re
+import signal
+import socket
+import struct
+import time
+
+import pytest
+
+from mock import Mock
+from optiroute import Daemon, children, compose, eventually, fakehost, in_parallel, merged
+
+@pytest.fixture(scope="module")
+def mock():
+    with Mock() as running:
+        yield running
+
+
+def settings(mock, workers=2, **changes):
+    upstream = merged({
+        "type": "openai", "url": mock.url + "/v1", "default_model": "m",
+        "allow_unlisted_models": True, "retry": {"attempts": 0},
+        "breaker": {"failures": 3, "open": "300ms", "max_open": "60s"}}, changes)
+    return {"providers": {"up": upstream}, "workers": workers,
+            "routes": {"safe": {"cheap": "up", "strong": "up", "fallback": ["small"]}}}
+
+
+def alone(mock, **changes):
+    """With no other provider, so that readiness tells when the circuit lets a probe through."""
+    result = settings(mock, **changes)
+    result["providers"].update({name: None for name in ("small", "large", "pace", "broken")})
+    result["routes"] = {"auto": {"cheap": "up", "strong": "up"}}
+    return result
+
+
+NUMBER = iter(range(10**9))
+
+
+def ask(daemon, orders="", to="up", fields=()):
+    """(status, code or None) of one request on a connection of its own."""
+    answer = daemon.generate(f"number {next(NUMBER)}", fields, provider=to, model_id="m" + orders)
+    return answer.status, answer.error()["code"] if answer.status != 200 else None
+
+
+def state(daemon):
+    return daemon.metrics().total("llm_circuit_state", provider="up")
+
+
+def moved(daemon, to):
+    return daemon.metrics().total("llm_circuit_transitions_total", provider="up", to=to)
+
+
+def test_b1_three_failures_of_any_workers_close_the_way_for_all(mock):
+    with Daemon(settings(mock, workers=3, breaker={"open": "60s"})) as daemon:
+        clients = [daemon.connect() for _ in range(12)]  # spread over the workers by their balance
+
+        def one(client, prompt):
+            return client.request("POST", "/generate", {
+                "prompt": prompt, "provider": "up", "model_id": "m+status=500"})
+        assert [one(client, "first").status for client in clients[:3]] == [502] * 3
+        for i, client in enumerate(clients):
+            answer = one(client, f"later {i}")
+            assert (answer.status, answer.error()["code"]) == (503, "breaker_open")
+        for client in clients:
+            client.close()
+        assert moved(daemon, "open") == 1
+        assert daemon.log.text().count("circuit open") == 1
+
+
+def test_b2_a_success_in_between_starts_counting_anew(mock):
+    with Daemon(settings(mock)) as daemon:
+        for _ in range(5):
+            assert ask(daemon, "+status=500")[0] == 502
+            assert ask(daemon, "+status=500")[0] == 502
+            assert ask(daemon)[0] == 200
+        assert moved(daemon, "open") == 0
+
+
+def open_it(daemon):
+    for _ in range(3):
+        assert ask(daemon, "+status=500")[0] == 502
+    assert state(daemon) == 2
+
+
+def wait_until_due(daemon):
+    """Until the next request will be the probe; of a daemon with `alone` settings."""
+    eventually(lambda: daemon.request("GET", "/health/ready").status == 200)
+
+
+def test_b3_a_thousand_at_the_deadline_are_one_probe(mock):
+    with Daemon(alone(mock)) as daemon:
+        open_it(daemon)
+        wait_until_due(daemon)
+        mock.reset()
+
+        def many(number):
+            statuses = []
+            with daemon.connect() as client:
+                for i in range(20):
+                    answer = client.request("POST", "/generate", {
+                        "prompt": f"{number} {i}", "provider": "up",
+                        "model_id": "m+delay=1500"})
+                    statuses.append(answer.status)
+                    if answer.status == 200:
+                        break
+            return statuses
+        statuses = [status for some in in_parallel(50, many) for status in some]
+        assert statuses.count(200) == 1 and len(statuses) > 950
+        assert set(statuses) == {200, 503}
+        assert mock.counters()["requests"] == 1
+        assert state(daemon) == 0
+        assert moved(daemon, "half_open") == 1
+
+
+def workers_of_upstream(daemon, port):
+    """Workers that have a connection to that port."""
+    found = []
+    for pid in daemon.workers():
+        inodes = set()
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            target = os.readlink(f"/proc/{pid}/fd/{name}")
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
+        with open(f"/proc/{pid}/net/tcp") as file:
+            for row in file.readlines()[1:]:
+                fields = row.split()
+                if fields[2].endswith(f":{port:04X}") and fields[3] == "01" \
+                        and fields[9] in inodes:
+                    found.append(pid)
+    return found
+
+
+def test_b4_the_next_probe_comes_when_the_killed_prober_is_reaped(mock):
+    """And not after its lease of connect + first_byte + 1 s, which is 34 s here."""
+    with Daemon(alone(mock)) as daemon:
+        open_it(daemon)
+        wait_until_due(daemon)
+        mock.reset()
+        with daemon.connect() as client:
+            client.send(compose("POST", "/generate", {
+                "prompt": "probe", "provider": "up", "model_id": "m+cut=start+then=hold"}))
+            eventually(lambda: mock.counters()["in_flight"] == 1)
+            assert ask(daemon) == (503, "breaker_open")
+            assert state(daemon) == 1
+            # whoever has a connection to the provider; one of them is the prober
+            holders = set(workers_of_upstream(daemon, mock.port))
+            for pid in holders:
+                os.kill(pid, signal.SIGKILL)
+            eventually(lambda: not holders & set(children(daemon.pid)), what="they are reaped")
+        began = time.monotonic()
+        eventually(lambda: ask(daemon)[0] == 200, what="the next probe")
+        assert time.monotonic() - began < 5
+        assert state(daemon) == 0
+        assert moved(daemon, "half_open") == 2
+
+
+def test_b5_open_and_closed_again_and_again(mock):
+    with Daemon(settings(mock, breaker={"open": "5ms"})) as daemon:
+        for _ in range(30):
+            for _ in range(3):
+                assert ask(daemon, "+status=500")[0] == 502
+            eventually(lambda: ask(daemon)[0] == 200)
+        assert moved(daemon, "open") == moved(daemon, "half_open") == moved(daemon, "closed") == 30
+
+
+def test_b6_a_success_that_comes_too_late_does_not_close_it(mock):
+    with Daemon(settings(mock, breaker={"open": "60s"})) as daemon:
+        mock.reset()
+        with daemon.connect() as client:
+            client.send(compose("POST", "/generate", {
+                "prompt": "slow", "provider": "up", "model_id": "m+delay=700"}))
+            eventually(lambda: mock.counters()["in_flight"] == 1)
+            open_it(daemon)
+            assert client.read_answer().status == 200
+        assert state(daemon) == 2
+        assert ask(daemon) == (503, "breaker_open")
+        assert daemon.metrics().total("llm_breaker_stale_reports_total", provider="up") == 1
+
+
+@pytest.mark.parametrize("jump_s", [86400, -86400], ids=["forward", "back"])
+def test_b7_a_day_more_or_less_changes_nothing(mock, tmp_path, jump_s):
+    clock = tmp_path / "clock"
+    clock.write_bytes(struct.pack("=q", 0))
+    for path in (tmp_path, *tmp_path.parents):
+        if path.stat().st_uid == os.getuid() and str(path) not in ("/", "/tmp"):
+            path.chmod(0o755)
+    with Daemon(settings(mock, breaker={"open": "1500ms"}),
+                env=fakehost(FAKEHOST_CLOCK=str(clock))) as daemon:
+        open_it(daemon)
+        opened = time.monotonic()
+        with clock.open("r+b") as file:
+            file.write(struct.pack("=q", jump_s))
+        assert ask(daemon) == (503, "breaker_open")
+        eventually(lambda: ask(daemon)[0] == 200)
+        assert 1.2 < time.monotonic() - opened < 10
+        # and the jump was one: the log's next line is a day off
+        daemon.log.wait_for("circuit closed")
+        days = {line[:10] for line in daemon.log.lines if re.match(r"\d{4}-\d\d-\d\dT", line)}
+        assert len(days) == 2, days
+
+
+def test_b9_a_storm_of_refusals_never_opens_it(mock):
+    with Daemon(settings(mock, breaker={"failures": 1})) as daemon:
+        def storm(number):
+            return [ask(daemon, f"+status={status}")[0]
+                    for status in (400, 401, 403, 404, 409, 413, 422)]
+        for statuses in in_parallel(10, storm):
+            assert statuses == [400, 502, 502, 404, 409, 413, 422]
+        assert moved(daemon, "open") == 0
+        # our key is wrong: said, but not for every request
+        assert 1 <= daemon.log.text().count("does not accept our key") <= 2
+
+
+# -- reload ----------------------------------------------------------------------------------------
+
+def test_a_reload_keeps_the_circuit_unless_the_provider_moves(mock):
+    with Daemon(settings(mock, breaker={"open": "60s"})) as daemon, Mock() as other:
+        open_it(daemon)
+        daemon.reload(merged(daemon.settings, {"limits": {"keepalive": "60s"}}))
+        assert ask(daemon) == (503, "breaker_open")
+        assert state(daemon) == 2
+        daemon.reload(merged(daemon.settings, {"providers": {"up": {"url": other.url + "/v1"}}}))
+        assert state(daemon) == 0
+        assert ask(daemon)[0] == 200
+        assert other.counters()["answered"] == 1
+
+
+def test_a_key_file_is_read_again_on_reload(mock, tmp_path):
+    key = tmp_path / "key"
+    key.write_text("first-key\n")
+    key.chmod(0o600)
+    with Daemon(settings(mock, api_key_file=str(key))) as daemon:
+        assert ask(daemon)[0] == 200
+        assert mock.last()["fields"]["authorization"] == "Bearer first-key"
+        key.write_text("second-key\n")
+        assert ask(daemon)[0] == 200
+        assert mock.last()["fields"]["authorization"] == "Bearer first-key"
+        daemon.reload()
+        eventually(lambda: ask(daemon)[0] == 200
+                   and mock.last()["fields"]["authorization"] == "Bearer second-key")
+
+
+# -- retries ---------------------------------------------------------------------------------------
+
+def test_a_failure_is_tried_again_and_the_client_hears_nothing_of_it(mock):
+    with Daemon(settings(mock, retry={"attempts": 2, "backoff": "20ms"})) as daemon:
+        orders = f"+status=500+times=2+tokens={3 + next(NUMBER)}"
+        answer = daemon.generate("twice in vain", provider="up", model_id="m" + orders)
+        assert answer.status == 200
+        line = daemon.access_line(answer.json()["request_id"])
+        assert (line["attempts"], line["outcome"]) == (3, "ok")
+        metrics = daemon.metrics()
+        assert metrics.total("llm_retries_total", provider="up", reason="http_5xx") == 2
+        assert metrics.total("llm_requests_total", provider="up", outcome="http_5xx") == 2
+        assert metrics.total("llm_requests_total", provider="up", outcome="ok") == 1
+        assert mock.counters("m" + orders)["requests"] == 3
+
+
+def test_retries_count_for_the_circuit_and_end_at_the_fallback(mock):
+    with Daemon(settings(mock, retry={"attempts": 2, "backoff": "1ms"},
+                         breaker={"open": "60s"})) as daemon:
+        mock.reset()
+        answer = daemon.generate("thrice in vain", provider="safe", model_id="m+status=500")
+        assert answer.status == 502  # the fallback does not offer this model
+        assert mock.counters()["requests"] == 3
+        assert state(daemon) == 2
+        answer = daemon.generate("to the fallback", provider="safe")
+        assert answer.json()["actual_provider_name"] == "small"
+        assert mock.counters()["requests"] == 3
+
+
+# -- limits ----------------------------------------------------------------------------------------
+
+def test_max_concurrency_holds_for_all_workers_together(mock):
+    with Daemon(settings(mock, workers=3, max_concurrency=5)) as daemon:
+        mock.reset()
+        results = in_parallel(40, lambda _: ask(daemon, "+delay=400"))
+        statuses = [status for status, _ in results]
+        assert {code for _, code in results} == {None, "overloaded"}
+        assert 3 <= statuses.count(200) <= 5  # of those who take the last place at once both may lose
+        assert mock.counters()["max_in_flight"] <= 5
+        assert state(daemon) == 0
+        answer = daemon.generate("one more", provider="up")
+        assert answer.status == 200
+
+
+def test_a_client_that_leaves_stops_its_upstream(mock):
+    with Daemon(settings(mock)) as daemon:
+        mock.reset()
+        with daemon.connect() as client:
+            client.send(compose("POST", "/generate", {
+                "prompt": "nobody waits for this", "provider": "up",
+                "model_id": "m+delay=60000"}))
+            eventually(lambda: mock.counters()["in_flight"] == 1)
+            began = time.monotonic()
+        eventually(lambda: mock.counters()["aborted"] == 1)
+        assert time.monotonic() - began < 0.1 * 10
+        line = eventually(lambda: [line for line in daemon.access_lines()
+                                   if line["status"] == 499])[0]
+        # what was asked has been read, so it is paid for; nothing was delivered
+        assert line["outcome"] == "client_gone" and line["estimated"] is True
+        assert line["prompt_tokens"] == (len("nobody waits for this") + 3) // 4
+        assert line["completion_tokens"] == 0
+        metrics = daemon.metrics()
+        assert metrics.total("llm_client_aborts_total") == 1
+        assert metrics.total("llm_upstream_errors_total", provider="up") == 0
+        assert state(daemon) == 0
