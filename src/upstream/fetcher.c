@@ -27,6 +27,20 @@ struct fetch_sock {
 
 /* ---- sockets ---- */
 
+static void forget_sock(struct fetcher *fetcher, size_t index) {
+    struct fetch_sock *sock = fetcher->socks[index];
+    if (sock != NULL) {
+        if (sock->watched != 0) {
+            event_del(&sock->event);
+        }
+        fetcher->socks[index] = NULL;
+        free(sock);
+    }
+}
+
+/* libcurl 7.88 closes a socket that never got connected without telling (CLOSESOCKETFUNCTION is for
+ * sockets of connections), after it has lost interest in it. What is left of one is found here,
+ * when its descriptor comes again. */
 static int remember_sock(struct fetcher *fetcher, struct fetch_sock *sock) {
     size_t index = (size_t)sock->fd;
     if (index >= fetcher->sock_capacity) {
@@ -43,6 +57,7 @@ static int remember_sock(struct fetcher *fetcher, struct fetch_sock *sock) {
         fetcher->socks = socks;
         fetcher->sock_capacity = capacity;
     }
+    forget_sock(fetcher, index);
     fetcher->socks[index] = sock;
     return 0;
 }
@@ -139,15 +154,7 @@ curl_socket_t fetcher_open_socket(void *argument, curlsocktype purpose,
 }
 
 int fetcher_close_socket(void *argument, curl_socket_t fd) {
-    struct fetcher *fetcher = argument;
-    struct fetch_sock *sock = fetcher->socks[(size_t)fd];
-    if (sock != NULL) {
-        if (sock->watched != 0) {
-            event_del(&sock->event);
-        }
-        fetcher->socks[(size_t)fd] = NULL;
-        free(sock);
-    }
+    forget_sock(argument, (size_t)fd);
     return close(fd);
 }
 
@@ -332,6 +339,9 @@ void fetcher_free(struct fetcher *fetcher) {
     }
     event_del(&fetcher->timer);
     event_del(&fetcher->deferred);
+    for (size_t i = 0; i < fetcher->sock_capacity; i++) {
+        forget_sock(fetcher, i);
+    }
     free(fetcher->socks);
     free(fetcher);
 }

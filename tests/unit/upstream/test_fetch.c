@@ -397,6 +397,56 @@ START_TEST(an_address_that_is_old_is_looked_up_anew) {
 }
 END_TEST
 
+static unsigned known_socks(void) {
+    unsigned count = 0;
+    for (size_t i = 0; i < fetcher->sock_capacity; i++) {
+        count += fetcher->socks[i] != NULL;
+    }
+    return count;
+}
+
+/* libcurl closes such a socket without telling; its descriptor comes again with the next one. */
+START_TEST(a_socket_that_never_got_connected_is_forgotten) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(address);
+    int full = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), filler[4];
+    ck_assert_int_eq(bind(full, (struct sockaddr *)&address, size), 0);
+    ck_assert_int_eq(listen(full, 0), 0);
+    ck_assert_int_eq(getsockname(full, (struct sockaddr *)&address, &size), 0);
+    for (int i = 0; i < 4; i++) { /* from the second on nobody answers */
+        filler[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        (void)connect(filler[i], (struct sockaddr *)&address, size);
+    }
+    struct conf_provider nowhere = provider;
+    char nowhere_url[64];
+    snprintf(nowhere_url, sizeof(nowhere_url), "http://127.0.0.1:%u/", ntohs(address.sin_port));
+    nowhere.url = nowhere_url;
+    struct fetch_site *ours = site,
+                      *theirs = fetch_site_new(fetcher, &nowhere, bytes_make(NULL, 0));
+    for (int i = 0; i < 3; i++) {
+        struct fetch_request request = {.url = nowhere_url,
+                                        .body = BYTES_LITERAL(REQUEST),
+                                        .deadline_ns = INT64_MAX,
+                                        .events = &events,
+                                        .user = &heard};
+        struct fetch *fetch = fetch_start(theirs, &request);
+        ck_assert(fetch->opened);
+        ck_assert_int_ge(event_base_loop(base, EVLOOP_NONBLOCK), 0);
+        ck_assert_int_eq(fetch->phase, FETCH_CONNECT);
+        fetch_cancel(fetch);
+    }
+    site = ours;
+    answers[0] = ANSWER;
+    exchange();
+    ck_assert_int_eq(heard.outcome, OUTCOME_OK);
+    ck_assert_uint_le(known_socks(), 2);
+    for (int i = 0; i < 4; i++) {
+        close(filler[i]);
+    }
+    close(full);
+}
+END_TEST
+
 /* More than fits into the sockets' buffers: it must wait at the server, not in our memory. */
 static char *flood;
 #define FLOOD_SIZE ((size_t)32 << 20)
@@ -503,6 +553,7 @@ static Suite *make_suite(void) {
     tcase_add_test(tcase, a_refused_piece_ends_it_with_the_given_reason);
     tcase_add_test(tcase, cancelling_closes_the_connection_and_says_nothing_more);
     tcase_add_test(tcase, cancelling_before_anything_was_sent);
+    tcase_add_test(tcase, a_socket_that_never_got_connected_is_forgotten);
     tcase_add_test(tcase, a_paused_answer_waits_at_the_server);
     tcase_add_test(tcase, the_head_says_when_to_come_back_and_what_is_inside);
     tcase_add_test(tcase, retry_after_as_seconds_and_as_a_date);
