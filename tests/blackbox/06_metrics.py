@@ -9,10 +9,11 @@ import urllib.parse
 
 import pytest
 
-from optiroute import (Client, Daemon, LineReader, compose, eventually, listening_ports,
+from mock import Mock
+from optiroute import (Client, Daemon, LineReader, compose, eventually, listening_ports, merged,
                        stream_events)
 
-# Every metric of DESIGN section 5 that applies so far: type and labels.
+# Every metric of DESIGN section 5: type and labels.
 EXPECTED = {
     "http_requests_total": ("counter", {"method", "endpoint", "status"}),
     "http_request_duration_seconds": ("histogram", {"method", "endpoint"}),
@@ -26,6 +27,12 @@ EXPECTED = {
     "llm_upstream_duration_seconds": ("histogram", {"provider"}),
     "llm_time_to_first_token_seconds": ("histogram", {"provider"}),
     "llm_upstream_errors_total": ("counter", {"provider", "reason"}),
+    "llm_upstream_responses_total": ("counter", {"provider", "code"}),
+    "llm_usage_invalid_total": ("counter", {"provider"}),
+    "llm_retries_total": ("counter", {"provider", "reason"}),
+    "llm_circuit_state": ("gauge", {"provider"}),
+    "llm_circuit_transitions_total": ("counter", {"provider", "to"}),
+    "llm_breaker_stale_reports_total": ("counter", {"provider"}),
     "llm_client_aborts_total": ("counter", set()),
     "llm_fallbacks_total": ("counter", {"from", "reason"}),
     "llm_route_decisions_total": ("counter", {"route", "tier", "reason"}),
@@ -60,8 +67,34 @@ CONFIG = {
 
 
 @pytest.fixture(scope="module")
+def daemon():
+    with Mock() as mock:
+        upstream = {"type": "openai", "url": mock.url + "/v1", "default_model": "m",
+                    "allow_unlisted_models": True, "retry": {"attempts": 1, "backoff": "1ms"},
+                    "breaker": {"failures": 2, "open": "60s"}}
+        with Daemon(merged(CONFIG, {"providers": {"up": upstream}})) as running:
+            running.mock = mock
+            yield running
+
+
+def use_upstream(daemon):
+    """Answers, a retry, tokens that cannot be, and a circuit that opens under a slow request."""
+    def ask(orders):
+        return daemon.generate("up", provider="up", model_id="m" + orders).status
+    assert ask("+status=500+times=1") == 200
+    assert ask("+usage=none") == 200
+    with daemon.connect() as client:
+        client.send(compose("POST", "/generate", {"prompt": "slow", "provider": "up",
+                                                  "model_id": "m+delay=400"}))
+        eventually(lambda: daemon.mock.counters()["in_flight"] == 1)
+        assert ask("+status=500") == 502
+        assert client.read_answer().status == 200
+
+
+@pytest.fixture(scope="module")
 def used(daemon):
     """A daemon in which everything that is counted has happened."""
+    use_upstream(daemon)
     for prompt in ("one", "one", "x" * 61):
         assert daemon.generate(prompt).status == 200
     assert daemon.generate("falls back", provider="shaky").status == 200
@@ -110,25 +143,34 @@ def test_a_fresh_daemon_shows_what_will_count(daemons):
 
 
 def test_counts_agree_with_what_was_asked(used):
+    """use_upstream asks four times, all misses: three answers and a failure. The rest is `used`."""
     metrics = used.metrics()
     assert metrics.total("http_requests_total", endpoint="/generate", method="POST",
-                         status="200") == 6
-    assert metrics.total("http_requests_total", endpoint="/generate", status="502") == 1
+                         status="200") == 3 + 6
+    assert metrics.total("http_requests_total", endpoint="/generate", status="502") == 1 + 1
     assert metrics.total("http_requests_total", endpoint="/generate", status="499") == 1
     assert metrics.total("http_requests_total", endpoint="other", method="GET", status="404") == 1
     assert metrics.total("llm_cache_events_total", event_type="hit") == 1
-    assert metrics.total("llm_cache_events_total", event_type="miss") == 7
-    assert metrics.total("llm_cache_events_total", event_type="store") == 5
+    assert metrics.total("llm_cache_events_total", event_type="miss") == 4 + 7
+    assert metrics.total("llm_cache_events_total", event_type="store") == 3 + 5
     assert metrics.total("llm_unknown_price_total", provider="unpriced") == 1
     assert metrics.total("llm_fallbacks_total") == 1
     assert metrics.total("llm_upstream_errors_total", provider="broken",
                          reason="simulated_failure") == 2
     assert metrics.total("llm_requests_total", provider="pace", outcome="client_gone") == 1
+    up = {"provider": "up"}
+    assert metrics.total("llm_upstream_responses_total", code="200", **up) == 3
+    assert metrics.total("llm_upstream_responses_total", code="500", **up) == 1 + 2
+    assert metrics.total("llm_retries_total", reason="http_5xx", **up) == 1 + 1
+    assert metrics.total("llm_usage_invalid_total", **up) == 1
+    assert metrics.total("llm_circuit_transitions_total", to="open", **up) == 1
+    assert metrics.total("llm_breaker_stale_reports_total", **up) == 1
+    assert metrics.total("llm_circuit_state", **up) == 2
     assert metrics.total("optiroute_workers") == 2
     assert metrics.total("optiroute_config_generation") == 1
     assert metrics.total("optiroute_config_last_reload_successful") == 1
     assert metrics.total("optiroute_build_info") == 1
-    assert metrics.total("optiroute_cache_entries") == 5
+    assert metrics.total("optiroute_cache_entries") == 3 + 5
     assert 0 < metrics.total("optiroute_cache_bytes") \
         <= metrics.total("optiroute_cache_capacity_bytes") <= 8 * 1024 * 1024
 
