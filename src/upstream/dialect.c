@@ -44,6 +44,34 @@ void dialect_take_code(const struct json_reader *reader, int value, struct attem
     attempt->code[text.size] = '\0';
 }
 
+enum outcome dialect_join_texts(const struct json_reader *reader, int parts, struct arena *arena,
+                                struct bytes *text) {
+    if (json_type(reader, parts) != JSON_ARRAY) {
+        return OUTCOME_BAD_SCHEMA;
+    }
+    char *joined = arena_alloc(arena, json_raw(reader, parts).size + 1);
+    if (joined == NULL) {
+        return OUTCOME_NO_MEMORY;
+    }
+    size_t size = 0;
+    bool found = false;
+    for (int part = json_first(reader, parts); part >= 0; part = json_next(reader, part)) {
+        int value = json_get(reader, part, "text");
+        if (json_type(reader, value) != JSON_STRING) {
+            continue;
+        }
+        struct bytes piece = json_string(reader, value, arena);
+        if (piece.data == NULL) {
+            return OUTCOME_NO_MEMORY;
+        }
+        memcpy(joined + size, piece.data, piece.size); /* decoded is never longer than encoded */
+        size += piece.size;
+        found = true;
+    }
+    *text = bytes_make(joined, size);
+    return found ? OUTCOME_OK : OUTCOME_BAD_SCHEMA;
+}
+
 void dialect_put_limits(const struct attempt *attempt, const char *max_tokens, struct buf *out) {
     buf_append_str(out, ",\"");
     buf_append_str(out, max_tokens);

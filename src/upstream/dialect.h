@@ -54,8 +54,12 @@ int64_t dialect_count(const struct json_reader *reader, int object, const char *
 /* Copies a string of the form [a-z][a-z0-9_]*, as error codes are; anything else is left out, so
  * that nothing of an upstream's text, no key and no host can get into an answer. */
 void dialect_take_code(const struct json_reader *reader, int value, struct attempt *attempt);
-/* "data: {...}" of a chat request's members: "max_tokens":N and "temperature":T, each with a comma
- * in front. */
+/* The `text` members of an array of parts, one after the other; parts without one are passed over.
+ * OUTCOME_BAD_SCHEMA when it is no array or no part has one. */
+enum outcome dialect_join_texts(const struct json_reader *reader, int parts, struct arena *arena,
+                                struct bytes *text);
+/* Members of a request: "max_tokens":N under that name and "temperature":T, each with a comma in
+ * front. */
 void dialect_put_limits(const struct attempt *attempt, const char *max_tokens, struct buf *out);
 /* "Authorization: Bearer KEY\n", when there is a key. */
 void dialect_put_bearer(const struct conf_provider *provider, struct buf *out);

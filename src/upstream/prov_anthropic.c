@@ -62,38 +62,14 @@ static void read_usage(const struct json_reader *reader, struct dialect_answer *
                                    .completion_tokens = output};
 }
 
-/* The text blocks, one after the other. */
 static enum outcome decode(const struct json_reader *reader, struct arena *arena,
                            struct dialect_answer *answer) {
-    int content = json_get(reader, 0, "content");
-    if (json_type(reader, content) != JSON_ARRAY) {
-        return OUTCOME_BAD_SCHEMA;
+    enum outcome outcome =
+        dialect_join_texts(reader, json_get(reader, 0, "content"), arena, &answer->text);
+    if (outcome == OUTCOME_OK) {
+        read_usage(reader, answer);
     }
-    char *joined = arena_alloc(arena, json_raw(reader, content).size + 1);
-    if (joined == NULL) {
-        return OUTCOME_NO_MEMORY;
-    }
-    size_t size = 0;
-    bool found = false;
-    for (int block = json_first(reader, content); block >= 0; block = json_next(reader, block)) {
-        int value = json_get(reader, block, "text");
-        if (json_type(reader, value) != JSON_STRING) {
-            continue;
-        }
-        struct bytes piece = json_string(reader, value, arena);
-        if (piece.data == NULL) {
-            return OUTCOME_NO_MEMORY;
-        }
-        memcpy(joined + size, piece.data, piece.size); /* decoded is never longer than encoded */
-        size += piece.size;
-        found = true;
-    }
-    if (!found) {
-        return OUTCOME_BAD_SCHEMA;
-    }
-    answer->text = bytes_make(joined, size);
-    read_usage(reader, answer);
-    return OUTCOME_OK;
+    return outcome;
 }
 
 static void explain(const struct json_reader *reader, struct attempt *attempt) {

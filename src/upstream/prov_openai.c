@@ -59,30 +59,7 @@ static enum outcome read_content(const struct json_reader *reader, int content, 
         *text = json_string(reader, content, arena);
         return text->data != NULL ? OUTCOME_OK : OUTCOME_NO_MEMORY;
     }
-    if (json_type(reader, content) != JSON_ARRAY) {
-        return OUTCOME_BAD_SCHEMA;
-    }
-    char *joined = arena_alloc(arena, json_raw(reader, content).size + 1);
-    if (joined == NULL) {
-        return OUTCOME_NO_MEMORY;
-    }
-    size_t size = 0;
-    bool found = false;
-    for (int part = json_first(reader, content); part >= 0; part = json_next(reader, part)) {
-        int value = json_get(reader, part, "text");
-        struct bytes piece = json_string(reader, value, arena);
-        if (json_type(reader, value) != JSON_STRING) {
-            continue;
-        }
-        if (piece.data == NULL) {
-            return OUTCOME_NO_MEMORY;
-        }
-        memcpy(joined + size, piece.data, piece.size); /* decoded is never longer than encoded */
-        size += piece.size;
-        found = true;
-    }
-    *text = bytes_make(joined, size);
-    return found ? OUTCOME_OK : OUTCOME_BAD_SCHEMA;
+    return dialect_join_texts(reader, content, arena, text);
 }
 
 static enum outcome decode(const struct json_reader *reader, struct arena *arena,
