@@ -3,8 +3,11 @@
  * one.
  *
  *   nxdomain.test   there is no such name
- *   silent.test     the name server says nothing: ten seconds, as with Debian's defaults, then
- * EAI_AGAIN slow.test       127.0.0.1, after 300 ms quick.test      127.0.0.1
+ *   silent.test     the name server says nothing: EAI_AGAIN after ten seconds (Debian's defaults)
+ *
+ *   slow.test       127.0.0.1, after 300 ms
+ *
+ *   quick.test      127.0.0.1
  *
  * Each lookup of one of them appends its name and a newline to the file that FAKEHOST_LOOKUPS
  * names. FAKEHOST_CLOCK names a file of eight bytes, a signed number of seconds in the machine's

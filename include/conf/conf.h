@@ -153,6 +153,7 @@ struct conf {
 struct conf_errors {
     struct buf lines; /* each ends in '\n' */
     unsigned count;
+    unsigned unset; /* of these: variables that are not set in this process's environment */
 };
 
 void conf_errors_init(struct conf_errors *errors);
@@ -164,6 +165,10 @@ void conf_errors_fini(struct conf_errors *errors);
 struct conf *conf_load(const char *path, struct conf_errors *errors);
 /* The same from memory; `name` stands where the file's name would. */
 struct conf *conf_load_text(const char *name, struct bytes text, struct conf_errors *errors);
+/* What can be read of a file, right or wrong, for who only wants to find a running daemon
+ * (pid_file) and has not its environment; errors are filled all the same. Not to serve with. NULL
+ * when it is no YAML. */
+struct conf *conf_load_anyway(const char *path, struct conf_errors *errors);
 void conf_free(struct conf *conf);
 
 /* -T: the effective configuration as YAML that loads again to the same; secrets are not shown. */

@@ -1,6 +1,6 @@
 /* breaker: a circuit breaker per provider for the whole machine, in one 64-bit word of the region.
  *
- * RELIABILITY section 2. After `failures` failures in a row the circuit opens: the provider is
+ * After `failures` failures in a row the circuit opens: the provider is
  * skipped for `open`; then one request goes through as a probe and decides. All workers share the
  * word (shm/word.h); a transition is one compare-and-swap, so a process killed at any instruction
  * leaves a whole state.
@@ -33,8 +33,9 @@
 #include "watch/labels.h"
 #include "watch/metrics.h"
 
-#define BREAKER_NOBODY 255u       /* prober of a lease whose owner died */
-#define BREAKER_GENERATIONS 4096u /* they wrap */
+#define BREAKER_NOBODY 255u         /* prober of a lease whose owner died */
+#define BREAKER_GENERATIONS 4096u   /* they wrap */
+#define BREAKER_LEASE_SLACK_MS 1000 /* of a lease, past the probe's own timeouts */
 
 /* The word in parts. */
 struct breaker {
@@ -50,14 +51,14 @@ uint64_t breaker_pack(const struct breaker *breaker);
 struct breaker_rules {
     unsigned failures; /* 1 .. 255 */
     int64_t open_ms, max_open_ms;
-    int64_t lease_ms; /* connect + first_byte + 1 s: a probe that takes longer is stuck */
+    int64_t lease_ms; /* connect + first_byte + slack: by then a probe has answered, or is stuck */
 };
 struct breaker_rules breaker_rules_of(const struct conf_provider *provider);
 
 enum breaker_answer {
     BREAKER_REJECT, /* skip the provider */
     BREAKER_ALLOW,
-    BREAKER_PROBE /* allowed, and the next of the circuit depends on it */
+    BREAKER_PROBE /* allowed, and the next state of the circuit depends on it */
 };
 
 /* How an attempt ended, as far as the circuit is concerned. */
@@ -79,7 +80,7 @@ enum breaker_effect {
  *    before the answer counts; when that is the word itself there is nothing to swap. */
 enum breaker_answer breaker_admit_step(uint64_t word, const struct breaker_rules *rules,
                                        unsigned slot, int64_t now_ms, uint64_t *next);
-/* ticket: the generation that breaker_admit gave. hold_off_ms: for BREAKER_HOLD_OFF. */
+/* ticket: the generation that breaker_admit gave. hold_off_ms: for BREAKER_HOLD_OFF, at least 0. */
 enum breaker_effect breaker_report_step(uint64_t word, const struct breaker_rules *rules,
                                         unsigned ticket, enum breaker_report report,
                                         int64_t hold_off_ms, int64_t now_ms, uint64_t *next);
@@ -88,7 +89,7 @@ bool breaker_bury_step(uint64_t word, unsigned slot, int64_t now_ms, uint64_t *n
 
 /* -- on the region's word. provider: index in the name table. */
 
-/* *ticket is for the report; every allowed attempt is reported once. */
+/* *ticket is for the report; every allowed attempt is reported. */
 enum breaker_answer breaker_admit(struct region *region, unsigned provider,
                                   const struct breaker_rules *rules, unsigned slot,
                                   unsigned *ticket);
@@ -100,12 +101,19 @@ enum breaker_effect breaker_report(struct region *region, unsigned provider,
 /* Master, when it has reaped the owner of a slot and before somebody else gets it: ends the leases
  * that it held. */
 void breaker_bury(struct region *region, unsigned slot);
-/* Master, before a configuration serves: providers that are new, or have moved to another address,
- * begin with a closed circuit; all others keep theirs. */
+/* Whose failures a word counts: a hash of what the provider is and of its address, never 0. */
+uint64_t breaker_subject(const struct conf_provider *provider);
+/* Is the word about this subject? During a reload two generations of workers may mean two addresses
+ * by one name; those whom the word is not about neither obey nor change it. */
+bool breaker_is_about(const struct region *region, unsigned provider, uint64_t subject);
+/* Master, when a configuration takes over: providers that are new, or have moved to another
+ * address, begin with a closed circuit, and so would those that are gone; all others keep theirs.
+ */
 void breaker_bind(struct region *region, const struct conf *conf, const struct labels *labels);
 /* For the metrics. */
 enum metric_circuit breaker_state(const struct region *region, unsigned provider);
-/* Milliseconds until the provider is tried again, 0 when it may be asked now. */
+/* Milliseconds until it is worth asking again, 0 when the provider may be asked now. While a probe
+ * is under way that is a second at most: it may end at any time. */
 int64_t breaker_wait_ms(const struct region *region, unsigned provider);
 
 #endif

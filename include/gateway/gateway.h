@@ -42,10 +42,9 @@ unsigned gateway_flows(const struct gateway *gateway);
 /* Carries the store's statistics of this process over to its counters: after every miss and put by
  * itself, and by the worker once a second. */
 void gateway_tick(struct gateway *gateway);
-/* False while the daemon drains, and while the circuit of every provider is open. */
+/* False while the daemon drains, and while no provider's circuit lets a request through (all are
+ * open, or half-open with their probe under way). */
 bool gateway_is_ready(const struct gateway *gateway);
-/* Is there a provider whose circuit lets a request through? */
-bool gateway_has_provider(const struct gateway *gateway);
 /* Fails every flow under way with OUTCOME_SHUTDOWN: shutdown_timeout is over. */
 void gateway_abort_all(struct gateway *gateway);
 

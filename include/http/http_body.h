@@ -2,7 +2,7 @@
  * function over bytes.
  *
  * Decodes in place: chunked data is moved down over its framing so that a whole body becomes one
- * piece. Limits of RELIABILITY section 1: extensions 4 KiB a line, overhead 16 KiB + 16 x data,
+ * piece. Limits: extensions 4 KiB a line, overhead 16 KiB + 16 x data,
  * trailers 8 KiB (checked and dropped). As with the head, how the bytes are cut into calls makes no
  * difference.
  */

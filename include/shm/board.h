@@ -59,8 +59,8 @@ void board_set_last_words(struct region *region, int slot, const char *words);
 /* Copies out, always terminated, empty when nothing was said. */
 void board_last_words(const struct region *region, int slot, char *out, size_t out_size);
 
-/* Sum and number over the READY workers of a generation, for the accept balance of DESIGN
- * section 8. */
+/* Sum and number over the READY workers of a generation, for the accept balance
+ * (proc/accept.h). */
 int64_t board_ready_connections(const struct region *region, uint32_t generation,
                                 unsigned *workers);
 /* Gauge sums over the workers of all generations, for the metrics; who scrapes them is no client.

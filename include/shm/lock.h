@@ -1,6 +1,6 @@
 /* lock: a robust, process-shared mutex with a dirty word: the lock of a store shard.
  *
- * RELIABILITY section 3: trylock, then pthread_mutex_clocklock(CLOCK_MONOTONIC) for at most 2 ms;
+ * doc/shm.md, Locks: trylock, then pthread_mutex_clocklock(CLOCK_MONOTONIC) for at most 2 ms;
  * after a timeout this process only tries this lock without waiting for 100 ms. When the owner
  * died, LOCK_DEAD_DIRTY asks the caller to repair before it goes on; a clean death is made
  * consistent here. Under the lock: no malloc, no log, no system call, no callback.

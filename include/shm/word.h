@@ -1,6 +1,6 @@
 /* word: one 64-bit compare-and-swap word per provider: where the circuit breaker lives.
  *
- * The word's meaning is the gateway's business (RELIABILITY section 2); here it is 64 bits, all
+ * The word's meaning is the gateway's business (gateway/breaker.h); here it is 64 bits, all
  * zero at first, addressed by the provider's index in the name table, so a reload keeps it. A
  * change is one compare-and-swap: a process killed at any instruction leaves a whole word.
  */

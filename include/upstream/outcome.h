@@ -1,7 +1,7 @@
 /* outcome: what each way an attempt can end means: for the client, for a second try at the same
  * provider, and for its circuit breaker.
  *
- * One table, RELIABILITY section 4. The words that clients and metrics see are outcome_name
+ * One table; doc/providers.md shows it. The words that clients and metrics see are outcome_name
  * (watch/metrics.h).
  */
 #ifndef OPTIROUTE_UPSTREAM_OUTCOME_H
@@ -11,7 +11,7 @@
 
 #include "watch/metrics.h"
 
-/* RELIABILITY section 2: what the circuit breaker makes of it. */
+/* What the circuit breaker makes of it. */
 enum outcome_verdict {
     VERDICT_SUCCESS,
     VERDICT_FAILURE,

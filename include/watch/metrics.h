@@ -112,8 +112,8 @@ enum metric_recovery { RECOVERY_CLEAN, RECOVERY_REBUILT, RECOVERY_EMPTIED, RECOV
 enum metric_circuit { CIRCUIT_CLOSED, CIRCUIT_HALF_OPEN, CIRCUIT_OPEN, CIRCUIT_COUNT };
 enum metric_restart_reason { RESTART_SIGNAL, RESTART_EXIT, RESTART_BOOT, RESTART_REASON_COUNT };
 
-/* How an attempt at a provider ended: the small enum that retry, breaker, metrics and log share
- * (STYLE, Errors). Its names are the `reason` and `code` words of RELIABILITY section 4; what each
+/* How an attempt at a provider ended: the small enum that retry, breaker, metrics and log share.
+ * Its names are the `reason` and `code` words of doc/providers.md; what each
  * means for client, retry and breaker is the table of upstream/outcome.c. */
 enum outcome {
     OUTCOME_OK,

@@ -43,7 +43,7 @@ static const struct field_row {
     [FIELD_STREAM] = {"stream", JSON_TRUE, "stream must be true or false"},
 };
 
-/* Members that do not change the answer, so are no part of the key (DESIGN section 8). */
+/* Members that do not change the answer, so are no part of the key. */
 static const char *const not_in_key[] = {"stream_options", "user", "metadata"};
 
 struct generate {

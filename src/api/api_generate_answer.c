@@ -1,4 +1,5 @@
-/* Answers of POST /generate: the object of DESIGN section 3, as a whole or at the end of a stream.
+/* Answers of POST /generate: the object that doc/openapi.yaml calls Answer, as a whole or at the
+ * end of a stream.
  *
  * The sink that a flow speaks to; api_generate.c reads the request and starts the flow. Runs in
  * workers.
@@ -27,7 +28,7 @@ static void put_int(struct json_writer *writer, const char *key, int64_t value) 
     json_put_int(writer, value);
 }
 
-/* The answer object of DESIGN section 3. */
+/* The answer object. */
 static void write_answer(struct buf *out, struct api_call *call, const struct answer *answer) {
     struct json_writer writer;
     json_write_init(&writer, out);

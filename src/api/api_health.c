@@ -23,13 +23,14 @@ void api_ready(struct api_call *call, const struct http_head *head, struct bytes
         return;
     }
     bool drains = board_get_word(call->api->env->region, BOARD_WORD_DRAINING) != 0;
-    struct api_error error = {.status = 503,
-                              .type = "server_error",
-                              .code = drains ? "draining" : "no_provider",
-                              .message = drains ? "the server is shutting down"
-                                                : "the circuit of every provider is open",
-                              .retry_after_s = 1,
-                              .should_retry = true};
+    struct api_error error = {
+        .status = 503,
+        .type = "server_error",
+        .code = drains ? "draining" : "no_provider",
+        .message = drains ? "the server is shutting down"
+                          : "every provider has failed and is left alone for a while",
+        .retry_after_s = 1,
+        .should_retry = true};
     api_reply_error(call, &error);
     api_log(call, 503);
 }

@@ -97,6 +97,7 @@ static int compare_complaints(const void *a, const void *b) {
 
 static void report(struct conf_reader *reader, const char *name, struct conf_errors *errors) {
     unsigned kept = reader->complaint_count;
+    errors->unset += reader->unset_count;
     if (kept > CONF_MAX_COMPLAINTS) {
         kept = CONF_MAX_COMPLAINTS;
     }
@@ -125,14 +126,15 @@ static int parse(struct arena *arena, const char *name, struct bytes text, bool 
     return -1;
 }
 
-/* Fills the configuration from the text; what is wrong goes to errors. */
-static void load(struct conf_owner *owner, struct bytes text, bool built_in,
+/* Fills the configuration from the text; what is wrong goes to errors. False: nothing was read. */
+static bool load(struct conf_owner *owner, struct bytes text, bool built_in,
                  struct conf_errors *errors) {
     struct conf *conf = &owner->conf;
     const struct bytes own = bytes_make(built_in_text, sizeof(built_in_text) - 1);
     struct conf_node *root = NULL;
     struct conf_node *own_root = NULL;
     struct arena scratch;
+    bool was_read = false;
     arena_init(&scratch, ARENA_BLOCK, ARENA_LIMIT);
     if (parse(&scratch, conf->source, text, built_in, &root, errors) == 0 &&
         parse(&scratch, CONF_BUILT_IN_NAME, own, true, &own_root, errors) == 0) {
@@ -150,13 +152,16 @@ static void load(struct conf_owner *owner, struct bytes text, bool built_in,
                 conf_check(reader);
             }
             report(reader, conf->source, errors);
+            was_read = true;
         }
     }
     arena_fini(&scratch);
+    return was_read;
 }
 
-static struct conf *load_named(const char *name, struct bytes text, bool built_in,
+static struct conf *load_named(const char *name, struct bytes text, bool built_in, bool anyway,
                                struct conf_errors *errors) {
+    bool was_read = false;
     unsigned before = errors->count;
     struct conf_owner *owner = calloc(1, sizeof(*owner));
     if (owner == NULL) {
@@ -170,9 +175,9 @@ static struct conf *load_named(const char *name, struct bytes text, bool built_i
     } else if (text.size > CONF_MAX_FILE_BYTES) {
         add_error(errors, name, 1, 1, "larger than 1 MB");
     } else {
-        load(owner, text, built_in, errors);
+        was_read = load(owner, text, built_in, errors);
     }
-    if (errors->count != before) {
+    if (errors->count != before && !(anyway && was_read)) {
         conf_free(&owner->conf);
         return NULL;
     }
@@ -180,13 +185,13 @@ static struct conf *load_named(const char *name, struct bytes text, bool built_i
 }
 
 struct conf *conf_load_text(const char *name, struct bytes text, struct conf_errors *errors) {
-    return load_named(name, text, false, errors);
+    return load_named(name, text, false, false, errors);
 }
 
-struct conf *conf_load(const char *path, struct conf_errors *errors) {
+static struct conf *load_path(const char *path, bool anyway, struct conf_errors *errors) {
     if (path == NULL) {
         return load_named(CONF_BUILT_IN_NAME, bytes_make(built_in_text, sizeof(built_in_text) - 1),
-                          true, errors);
+                          true, anyway, errors);
     }
     struct conf *conf = NULL;
     struct buf text;
@@ -195,10 +200,18 @@ struct conf *conf_load(const char *path, struct conf_errors *errors) {
     if (reason != NULL) {
         add_error(errors, path, 1, 1, reason);
     } else {
-        conf = conf_load_text(path, buf_bytes(&text), errors);
+        conf = load_named(path, buf_bytes(&text), false, anyway, errors);
     }
     buf_free(&text);
     return conf;
+}
+
+struct conf *conf_load(const char *path, struct conf_errors *errors) {
+    return load_path(path, false, errors);
+}
+
+struct conf *conf_load_anyway(const char *path, struct conf_errors *errors) {
+    return load_path(path, true, errors);
 }
 
 void conf_free(struct conf *conf) {

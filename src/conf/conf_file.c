@@ -26,7 +26,7 @@ static const char *read_regular(int fd, struct buf *text) {
     do { /* by what arrives, not by st_size: the file may grow meanwhile */
         char *room = buf_reserve(text, READ_BLOCK);
         if (room == NULL) {
-            return TOO_LARGE ", or out of memory";
+            return "out of memory";
         }
         got = read(fd, room, READ_BLOCK);
         if (got == -1) {

@@ -7,6 +7,7 @@
 #include "config.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "conf_read.h"
 #include "conf_value.h"
@@ -150,6 +151,21 @@ static void make_labels(struct conf_reader *reader, const struct conf_node *key,
     }
 }
 
+/* People paste the address of an endpoint instead of the API's. */
+static const char *endpoint_at_end(struct bytes url) {
+    static const char *const ends[] = {"/chat/completions", "/completions", "/messages",
+                                       "/responses",        "/embeddings",  "/api/generate",
+                                       "/api/chat"};
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+        struct bytes end = bytes_from_str(ends[i]);
+        if (url.size > end.size &&
+            memcmp(url.data + url.size - end.size, end.data, end.size) == 0) {
+            return ends[i];
+        }
+    }
+    return NULL;
+}
+
 static void settle_url(struct conf_reader *reader, const struct conf_node *key,
                        struct conf_provider *provider) {
     const struct conf_node *given = conf_tree_find(key->value, "url");
@@ -165,6 +181,11 @@ static void settle_url(struct conf_reader *reader, const struct conf_node *key,
     }
     while (url.data[url.size - 1] == '/') {
         url.size--;
+    }
+    const char *end = endpoint_at_end(url);
+    if (end != NULL) {
+        conf_complain(reader, given->value,
+                      "url: ends in %s, which is added by itself: leave it out", end);
     }
     provider->url = arena_copy(reader->arena, url).data;
     if (provider->url == NULL) {

@@ -94,8 +94,12 @@ const char *conf_read_word(struct conf_reader *reader, const char *what,
         return NULL;
     }
     if (text.size == 0) {
-        conf_complain(reader, node, "%s: %s%s%s", what, unset[0] != '\0' ? "${" : "has no value",
-                      unset, unset[0] != '\0' ? "} is not set in the environment" : "");
+        if (unset[0] != '\0') {
+            CONF_COMPLAIN_UNSET(reader, node, "%s: ${%s} is not set in the environment", what,
+                                unset);
+        } else {
+            conf_complain(reader, node, "%s: has no value", what);
+        }
         return NULL;
     }
     return text.data;
@@ -123,7 +127,8 @@ static void read_value(struct conf_reader *reader, const struct conf_key *row, v
         return;
     }
     if (unset[0] != '\0') {
-        conf_complain(reader, node, "%s: ${%s} is not set in the environment", row->name, unset);
+        CONF_COMPLAIN_UNSET(reader, node, "%s: ${%s} is not set in the environment", row->name,
+                            unset);
     } else if (conf_node_is_null(node)) {
         conf_complain(reader, node, "%s: has no value", row->name);
     } else {

@@ -31,12 +31,16 @@ struct conf_reader {
     const struct conf_node *built_in; /* of the compiled-in text */
     unsigned complaint_count;         /* all of them; the first CONF_MAX_COMPLAINTS are kept */
     struct conf_complaint complaints[CONF_MAX_COMPLAINTS];
-    bool no_memory; /* something could not be kept: the result is worthless */
+    unsigned unset_count; /* of these: variables that are not set */
+    bool no_memory;       /* something could not be kept: the result is worthless */
 };
 
 /* `at` says where: the key or the value. */
 void conf_complain(struct conf_reader *reader, const struct conf_node *at, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* The same of a variable that is not set: elsewhere it may be. */
+#define CONF_COMPLAIN_UNSET(reader, ...) \
+    ((reader)->unset_count++, conf_complain((reader), __VA_ARGS__))
 /* Zeroed, from the arena that stays; NULL when there is none (noted in no_memory). */
 void *conf_reader_alloc(struct conf_reader *reader, size_t count, size_t size);
 /* ", did you mean `x`?" or "": the candidate nearest to the word, for a complaint. */

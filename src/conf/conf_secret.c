@@ -30,10 +30,23 @@ static bool is_header_safe(struct bytes secret) {
     return true;
 }
 
+/* A line of an .env file instead of the key. */
+static bool is_assignment(struct bytes secret) {
+    size_t size = 0;
+    while (size < secret.size &&
+           ((secret.data[size] >= 'A' && secret.data[size] <= 'Z') || secret.data[size] == '_')) {
+        size++;
+    }
+    return size > 4 && size < secret.size && secret.data[size] == '=' &&
+           bytes_find(secret, '_') < size;
+}
+
 static void keep(struct conf_reader *reader, const struct conf_node *at, const char *what,
                  struct bytes secret, struct conf_provider *provider) {
     if (secret.size > MAX_KEY) {
         conf_complain(reader, at, "%s: the key is longer than %d bytes", what, MAX_KEY);
+    } else if (is_assignment(secret)) {
+        conf_complain(reader, at, "%s: it looks like NAME=key; only the key belongs there", what);
     } else if (!is_header_safe(secret)) {
         conf_complain(reader, at, "%s: the key contains a blank, line break or special character",
                       what);
@@ -56,7 +69,7 @@ static void read_environment(struct conf_reader *reader, const struct conf_node 
     if (value != NULL && value[0] != '\0') {
         keep(reader, at, "api_key_env", bytes_from_str(value), provider);
     } else if (!provider->simulate_without_key) {
-        conf_complain(reader, at, "api_key_env: %s is not set in the environment", name);
+        CONF_COMPLAIN_UNSET(reader, at, "api_key_env: %s is not set in the environment", name);
     }
 }
 

@@ -178,7 +178,8 @@ static const struct conf_key timeouts_keys[] = {
      .standard = "30s",
      .min = 1,
      .max = HOUR,
-     .help = "From the request sent to the first byte of the answer."},
+     .help = "From the request sent to the first byte of the answer; of one that is not streamed, "
+             "all of its making."},
     {.name = "idle",
      .kind = KEY_DURATION,
      .offset = offsetof(struct conf_provider, idle_timeout_ms),
@@ -192,7 +193,7 @@ static const struct conf_key timeouts_keys[] = {
      .standard = "600s",
      .min = 1,
      .max = DAY,
-     .help = "The whole attempt."},
+     .help = "One attempt, and all attempts of a request at this provider."},
 };
 static const struct conf_table timeouts_table = ROWS(timeouts_keys);
 

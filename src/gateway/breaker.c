@@ -7,7 +7,9 @@
 #include "gateway/breaker.h"
 
 #include "base/hash.h"
+#include "base/log.h"
 #include "base/panic.h"
+#include "shm/names.h"
 #include "shm/word.h"
 
 #define DEADLINE_BITS 42
@@ -17,7 +19,7 @@
 #define GENERATION_AT (FAILS_AT + FAILS_BITS)
 #define STATE_AT (GENERATION_AT + GENERATION_BITS)
 #define DEADLINE_MAX ((INT64_C(1) << DEADLINE_BITS) - 1) /* 139 years */
-#define LEASE_SLACK_MS 1000
+#define PROBE_WAIT_MS 1000 /* what others are told to wait while a probe is under way */
 
 _Static_assert(BREAKER_GENERATIONS == 1u << GENERATION_BITS, "the header says how many there are");
 _Static_assert(REGION_SLOTS <= BREAKER_NOBODY, "a slot fits where failures are counted");
@@ -48,7 +50,8 @@ struct breaker_rules breaker_rules_of(const struct conf_provider *provider) {
         .failures = (unsigned)provider->breaker_failures,
         .open_ms = provider->breaker_open_ms,
         .max_open_ms = provider->breaker_max_open_ms,
-        .lease_ms = provider->connect_timeout_ms + provider->first_byte_timeout_ms + LEASE_SLACK_MS,
+        .lease_ms =
+            provider->connect_timeout_ms + provider->first_byte_timeout_ms + BREAKER_LEASE_SLACK_MS,
     };
 }
 
@@ -185,24 +188,36 @@ void breaker_bury(struct region *region, unsigned slot) {
     }
 }
 
-/* Never 0, which means that nobody has bound the word yet. */
-static uint64_t subject_of(const struct conf_provider *provider) {
+/* 0 means that nobody has bound the word yet. */
+uint64_t breaker_subject(const struct conf_provider *provider) {
     uint64_t kind = provider->simulated ? CONF_SIMULATED : (uint64_t)provider->type;
     return hash64(provider->url, strlen(provider->url), kind) | 1;
 }
 
+bool breaker_is_about(const struct region *region, unsigned provider, uint64_t subject) {
+    return word_subject(region, provider) == subject;
+}
+
 void breaker_bind(struct region *region, const struct conf *conf, const struct labels *labels) {
+    uint64_t subjects[REGION_PROVIDERS] = {0}; /* 0 for those that the configuration lacks */
     for (unsigned i = 0; i < conf->provider_count; i++) {
-        unsigned provider = labels->provider[i];
-        uint64_t subject = subject_of(&conf->providers[i]);
+        subjects[labels->provider[i]] = breaker_subject(&conf->providers[i]);
+    }
+    for (unsigned provider = 0; provider < REGION_PROVIDERS; provider++) {
+        uint64_t subject = subjects[provider];
         if (word_subject(region, provider) == subject) {
             continue;
         }
         uint64_t word = word_load(region, provider), next;
+        struct breaker before;
         do { /* the generation goes on, so reports from the old place are stale */
-            struct breaker breaker = breaker_unpack(word);
-            next = move(&breaker, CIRCUIT_CLOSED, 0, 0);
+            before = breaker_unpack(word);
+            next = move(&before, CIRCUIT_CLOSED, 0, 0);
         } while (!word_cas(region, provider, &word, next));
+        if (before.state != CIRCUIT_CLOSED) {
+            log_info("provider %s: circuit closed (its place has changed)",
+                     names_get(region, NAMES_PROVIDER, (int)provider));
+        }
         word_set_subject(region, provider, subject);
     }
 }
@@ -214,5 +229,8 @@ enum metric_circuit breaker_state(const struct region *region, unsigned provider
 int64_t breaker_wait_ms(const struct region *region, unsigned provider) {
     struct breaker breaker = breaker_unpack(word_load(region, provider));
     int64_t wait_ms = breaker.deadline_ms - region_now_ms(region);
+    if (breaker.state == CIRCUIT_HALF_OPEN && wait_ms > PROBE_WAIT_MS) {
+        return PROBE_WAIT_MS;
+    }
     return breaker.state != CIRCUIT_CLOSED && wait_ms > 0 ? wait_ms : 0;
 }

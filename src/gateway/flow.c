@@ -34,6 +34,7 @@ const char *answer_cache_name(enum answer_cache cache) {
 }
 
 enum step_result flow_fail(struct flow *flow, int status, const char *code, const char *message) {
+    flow->failure_rank = 0;
     flow->failure = (struct failure){
         .status = status,
         .type = status < 500 ? "invalid_request_error" : "server_error",
@@ -218,10 +219,10 @@ static enum step_result step_log(struct flow *flow) {
     record->model = answer->model;
     record->cache = answer_cache_name(answer->cache);
     record->outcome = flow->have_outcome ? outcome_name(flow->outcome) : NULL;
-    if (flow->attempts == 0 && flow->failure_rank > 0) { /* chosen, but not to be asked */
+    if (flow->failure.status != 0 && flow->failure_rank > 0) { /* whom the client hears of */
         record->provider = flow->failure.provider;
         record->model = flow->failure.model;
-        record->outcome = flow->failure.code;
+        record->outcome = outcome_name(flow->failure_outcome);
     }
     record->attempts = flow->attempts;
     record->has_usage = flow->have_usage;
@@ -309,6 +310,7 @@ void flow_start(struct flow *flow, struct flow_request *request, struct sink *si
 void flow_abort(struct flow *flow) {
     metric_add(&flow->gateway->env.metrics, METRIC_CLIENT_ABORTS, 1, 0, 0, 0);
     flow_stop_attempt(flow, OUTCOME_CLIENT_GONE);
+    flow->failure_rank = 0;
     flow->failure.status = 499; /* nginx's code for a client that closed the request */
     flow->step = STEP_AT_ANSWER + 1;
     flow_run(flow);

@@ -6,6 +6,7 @@
  */
 #include "gateway_private.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -14,7 +15,7 @@
 #include "gateway/retry.h"
 #include "upstream/outcome.h"
 
-#define AUTH_LOG_NS (60 * NS_PER_S)
+#define REFUSAL_LOG_NS (60 * NS_PER_S)
 #define UNLISTED_LABEL "other"
 
 static void on_piece(struct attempt *attempt, struct bytes text);
@@ -49,9 +50,8 @@ static int seconds_of(int64_t ms) {
 
 /* The provider's own wish, where it is one that the breaker obeys. */
 static bool holds_off(const struct attempt *attempt, enum outcome outcome) {
-    return attempt->retry_after_ms >= 0 &&
-           (outcome == OUTCOME_RATE_LIMITED ||
-            (outcome == OUTCOME_HTTP_5XX && attempt->status == 503));
+    return attempt->retry_after_ms > 0 && (outcome == OUTCOME_RATE_LIMITED ||
+                                           (outcome == OUTCOME_HTTP_5XX && attempt->status == 503));
 }
 
 static int retry_after_s(const struct flow *flow, enum outcome outcome) {
@@ -112,6 +112,7 @@ static void note_failure(struct flow *flow, enum outcome outcome) {
     }
     int status = client_status(&flow->attempt, outcome);
     flow->failure_rank = rank;
+    flow->failure_outcome = outcome;
     flow->failure = (struct failure){
         .status = status,
         .type = type_of(outcome),
@@ -143,28 +144,6 @@ static void note_circuit(const struct flow *flow, enum metric_circuit to, const 
     }
 }
 
-/* May the plan's provider be asked now? OUTCOME_OK: it has been entered and must be left. */
-static enum outcome enter(struct flow *flow) {
-    const struct gateway_env *env = &flow->gateway->env;
-    const struct conf_provider *provider = flow_provider(flow);
-    unsigned index = flow_provider_index(flow);
-    if (!board_begin_attempt(env->region, env->slot, index, provider->max_concurrency)) {
-        return OUTCOME_OVERLOADED;
-    }
-    struct breaker_rules rules = breaker_rules_of(provider);
-    switch (breaker_admit(env->region, index, &rules, (unsigned)env->slot, &flow->ticket)) {
-    case BREAKER_ALLOW:
-        return OUTCOME_OK;
-    case BREAKER_PROBE:
-        flow->probes = true;
-        note_circuit(flow, CIRCUIT_HALF_OPEN, NULL, 0);
-        return OUTCOME_OK;
-    default:
-        board_end_attempt(env->region, env->slot, index);
-        return OUTCOME_BREAKER_OPEN;
-    }
-}
-
 static enum breaker_report report_of(const struct attempt *attempt, enum outcome outcome) {
     switch (outcome_rule(outcome)->verdict) {
     case VERDICT_SUCCESS:
@@ -184,10 +163,16 @@ static void report(struct flow *flow, enum breaker_report what, const char *why)
     unsigned index = flow_provider_index(flow);
     struct breaker_rules rules = breaker_rules_of(flow_provider(flow));
     struct breaker now_is;
+    timers_cancel(&env->timers, flow->lease_timer);
+    flow->lease_timer = NULL;
     flow->probes = false;
+    if (!flow->has_ticket) {
+        return;
+    }
     switch (breaker_report(env->region, index, &rules, flow->ticket, what,
                            flow->attempt.retry_after_ms, &now_is)) {
     case BREAKER_STALE:
+        flow->has_ticket = false;
         metric_add(&env->metrics, METRIC_STALE_REPORTS, 1, index, 0, 0);
         break;
     case BREAKER_MOVED:
@@ -199,11 +184,58 @@ static void report(struct flow *flow, enum breaker_report what, const char *why)
     }
 }
 
+/* A probe is about to lose its lease. Its own timeouts have not ended it, so it is in the middle of
+ * an answer that takes long: the provider is back. Without this a provider whose answers all take
+ * longer than a lease would never be let in again. */
+static void on_lease(void *argument) {
+    struct flow *flow = argument;
+    flow->lease_timer = NULL;
+    if (flow->attempt.provider->simulated || flow->attempt.status / 100 == 2) {
+        report(flow, BREAKER_SUCCESS, "a long answer has begun");
+    }
+}
+
+static void begin_probe(struct flow *flow, const struct breaker_rules *rules) {
+    int64_t wait_ms = rules->lease_ms - BREAKER_LEASE_SLACK_MS;
+    flow->probes = true;
+    flow->lease_timer =
+        timers_after(&flow->gateway->env.timers, wait_ms * NS_PER_MS, on_lease, flow);
+    note_circuit(flow, CIRCUIT_HALF_OPEN, NULL, 0);
+}
+
+/* May the plan's provider be asked now? OUTCOME_OK: it has been entered and must be left. */
+static enum outcome enter(struct flow *flow) {
+    const struct gateway_env *env = &flow->gateway->env;
+    const struct conf_provider *provider = flow_provider(flow);
+    unsigned index = flow_provider_index(flow);
+    if (!board_begin_attempt(env->region, env->slot, index, provider->max_concurrency)) {
+        return OUTCOME_OVERLOADED;
+    }
+    flow->has_ticket = breaker_is_about(env->region, index, flow_gateway_provider(flow)->subject);
+    if (!flow->has_ticket) {
+        return OUTCOME_OK; /* a reload moves the provider: the word is of the other place */
+    }
+    struct breaker_rules rules = breaker_rules_of(provider);
+    switch (breaker_admit(env->region, index, &rules, (unsigned)env->slot, &flow->ticket)) {
+    case BREAKER_ALLOW:
+        return OUTCOME_OK;
+    case BREAKER_PROBE:
+        begin_probe(flow, &rules);
+        return OUTCOME_OK;
+    default:
+        board_end_attempt(env->region, env->slot, index);
+        return OUTCOME_BREAKER_OPEN;
+    }
+}
+
 /* The attempt is over: makes room and tells the breaker. */
 static void leave(struct flow *flow, enum outcome outcome) {
     const struct gateway_env *env = &flow->gateway->env;
     board_end_attempt(env->region, env->slot, flow_provider_index(flow));
-    report(flow, report_of(&flow->attempt, outcome), outcome_name(outcome));
+    char why[64];
+    snprintf(why, sizeof(why), flow->attempt.status >= 300 ? "%s, status %d" : "%s",
+             outcome_name(outcome), flow->attempt.status);
+    report(flow, report_of(&flow->attempt, outcome), why);
 }
 
 /* -- choose ------------------------------------------------------------------------------------ */
@@ -255,10 +287,15 @@ static const struct conf_model *model_of(struct flow *flow) {
     return model;
 }
 
-static void on_retry(void *argument) {
-    struct flow *flow = argument;
+/* A pause between two attempts is the provider's doing, so it counts as waiting for it. */
+static void end_pause(struct flow *flow) {
     flow->retry_timer = NULL;
     flow->answer.upstream_ns += timers_now_ns(&flow->gateway->env.timers) - flow->retry_since_ns;
+}
+
+static void on_retry(void *argument) {
+    struct flow *flow = argument;
+    end_pause(flow);
     flow_continue(flow, STEP_CHOOSE);
 }
 
@@ -284,20 +321,30 @@ static bool try_again(struct flow *flow, enum outcome outcome) {
     }
     flow->retry_timer = timers_after(&env->timers, wait_ns, on_retry, flow);
     flow->retry_since_ns = now_ns;
-    if (flow->retry_timer != NULL) {
-        metric_add(&env->metrics, METRIC_RETRIES, 1, index, outcome, 0);
-    }
     return flow->retry_timer != NULL;
 }
 
-static void log_auth(const struct flow *flow, enum outcome outcome) {
+/* What only the operator can mend, and the circuit breaker never will; at most once a minute. */
+static void log_refusal(const struct flow *flow, enum outcome outcome) {
     struct gateway *gateway = flow->gateway;
-    int64_t *logged_ns = &gateway->auth_logged_ns[flow->plan.entry[flow->plan_at].provider];
+    const struct conf_provider *provider = flow_provider(flow);
+    int64_t *logged_ns = &flow_gateway_provider(flow)->refusal_logged_ns;
     int64_t now_ns = timers_now_ns(&gateway->env.timers);
-    if (outcome == OUTCOME_AUTH && (*logged_ns == 0 || now_ns - *logged_ns >= AUTH_LOG_NS)) {
-        *logged_ns = now_ns;
-        log_error("provider %s does not accept our key (status %d)", flow_provider(flow)->name,
-                  flow->attempt.status);
+    int status = flow->attempt.status;
+    bool not_there = outcome == OUTCOME_REJECTED && (status == 404 || status == 405);
+    if ((outcome != OUTCOME_AUTH && !not_there) ||
+        (*logged_ns != 0 && now_ns - *logged_ns < REFUSAL_LOG_NS)) {
+        return;
+    }
+    *logged_ns = now_ns;
+    if (not_there) {
+        log_warn("provider %s: status %d, code `%s`: is its url right, and does it have the model?",
+                 provider->name, status, flow->attempt.code);
+    } else if (provider->api_key == NULL) {
+        log_error("provider %s wants a key and has none (status %d)", provider->name, status);
+    } else {
+        log_error("provider %s does not accept our key or account (status %d)", provider->name,
+                  status);
     }
 }
 
@@ -305,7 +352,7 @@ static void log_auth(const struct flow *flow, enum outcome outcome) {
 static enum step_result after_failure(struct flow *flow, enum outcome outcome) {
     leave(flow, outcome);
     note_failure(flow, outcome);
-    log_auth(flow, outcome);
+    log_refusal(flow, outcome);
     if (flow->head_sent) {
         return STEP_ANSWER;
     }
@@ -322,6 +369,8 @@ static void prepare(struct flow *flow, const struct conf_model *model) {
     int64_t now_ns = timers_now_ns(&env->timers);
     if (flow->tries++ == 0) {
         flow->first_try_ns = now_ns;
+    } else {
+        metric_add(&env->metrics, METRIC_RETRIES, 1, flow_provider_index(flow), flow->outcome, 0);
     }
     flow->attempts++;
     flow->attempt_started_ns = now_ns;
@@ -367,7 +416,7 @@ void flow_stop_attempt(struct flow *flow, enum outcome outcome) {
         return;
     }
     timers_cancel(&flow->gateway->env.timers, flow->retry_timer);
-    flow->retry_timer = NULL;
+    end_pause(flow);
     flow->outcome = outcome;
 }
 

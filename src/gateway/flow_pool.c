@@ -55,7 +55,9 @@ struct flow *flow_new(struct gateway *gateway) {
     flow->ops = NULL;
     flow->attempts = 0;
     flow->tries = 0;
+    flow->has_ticket = false;
     flow->probes = false;
+    flow->lease_timer = NULL;
     flow->retry_timer = NULL;
     flow->failure_rank = 0;
     flow->head_sent = false;

@@ -40,9 +40,12 @@ struct gateway *gateway_new(const struct gateway_env *env) {
     /* untouched until a hit needs it, so a large max_value costs address space only */
     gateway->value_size = (size_t)env->conf->cache.max_value;
     gateway->value = malloc(gateway->value_size + 1);
-    gateway->auth_logged_ns = calloc(env->conf->provider_count, sizeof(int64_t));
-    if (gateway->value == NULL || gateway->auth_logged_ns == NULL) {
+    gateway->providers = calloc(env->conf->provider_count, sizeof(*gateway->providers));
+    if (gateway->value == NULL || gateway->providers == NULL) {
         goto failed;
+    }
+    for (unsigned i = 0; i < env->conf->provider_count; i++) {
+        gateway->providers[i].subject = breaker_subject(&env->conf->providers[i]);
     }
     /* no two workers spread their retries alike; 0 would do too */
     (void)!getrandom(&gateway->random, sizeof(gateway->random), 0);
@@ -59,7 +62,7 @@ void gateway_free(struct gateway *gateway) {
     while (gateway->spare != NULL) {
         flow_destroy(gateway->spare);
     }
-    free(gateway->auth_logged_ns);
+    free(gateway->providers);
     free(gateway->value);
     free(gateway->provider_plan);
     free(gateway->route_plan);
@@ -75,7 +78,7 @@ const struct gateway_env *gateway_env(const struct gateway *gateway) {
     return &gateway->env;
 }
 
-bool gateway_has_provider(const struct gateway *gateway) {
+static bool has_provider(const struct gateway *gateway) {
     const struct gateway_env *env = &gateway->env;
     for (unsigned i = 0; i < env->conf->provider_count; i++) {
         if (breaker_wait_ms(env->region, env->labels->provider[i]) == 0) {
@@ -87,7 +90,7 @@ bool gateway_has_provider(const struct gateway *gateway) {
 
 bool gateway_is_ready(const struct gateway *gateway) {
     const struct gateway_env *env = &gateway->env;
-    return board_get_word(env->region, BOARD_WORD_DRAINING) == 0 && gateway_has_provider(gateway);
+    return board_get_word(env->region, BOARD_WORD_DRAINING) == 0 && has_provider(gateway);
 }
 
 void gateway_tick(struct gateway *gateway) {

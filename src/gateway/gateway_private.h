@@ -34,8 +34,11 @@ struct gateway {
     struct flow *active;                   /* list of flows under way */
     struct flow *spare;                    /* list of flows to use again */
     unsigned active_count, spare_count;
-    uint64_t random;         /* state of the generator that spreads retries */
-    int64_t *auth_logged_ns; /* by provider: when its refusal of our key was last logged */
+    uint64_t random; /* state of the generator that spreads retries */
+    struct gateway_provider {
+        uint64_t subject;          /* for its breaker */
+        int64_t refusal_logged_ns; /* when one of its refusals was last logged, 0: never */
+    } * providers;                 /* by index in the configuration */
 };
 
 struct flow {
@@ -51,16 +54,19 @@ struct flow {
     const struct provider_ops *ops; /* of the attempt under way, else NULL */
     struct attempt attempt;
     int64_t attempt_started_ns;
-    unsigned attempts;         /* all of this request */
-    unsigned tries;            /* of these, at the plan's entry that is being tried */
-    int64_t first_try_ns;      /* when the first of the tries began */
-    unsigned ticket;           /* of the breaker, for the attempt under way */
-    bool probes;               /* and the breaker's next state depends on it */
-    struct timer *retry_timer; /* waits to try again; NULL: does not */
-    int64_t retry_since_ns;    /* since when */
-    unsigned failure_rank;     /* how much `failure` tells: see flow_attempt.c */
-    bool head_sent;            /* the sink has heard of this stream: no fallback any more */
-    enum outcome outcome;      /* of the last attempt */
+    unsigned attempts;    /* all of this request */
+    unsigned tries;       /* of these, at the plan's entry that is being tried */
+    int64_t first_try_ns; /* when the first of the tries began */
+    bool has_ticket;      /* the breaker waits for a report of the attempt under way */
+    unsigned ticket;
+    bool probes;                  /* the breaker's next state depends on it */
+    struct timer *lease_timer;    /* when the probe must have answered; NULL: no probe */
+    struct timer *retry_timer;    /* waits to try again; NULL: does not */
+    int64_t retry_since_ns;       /* since when */
+    unsigned failure_rank;        /* how much `failure` tells: see flow_attempt.c */
+    enum outcome failure_outcome; /* what it tells of; meaningful with a rank */
+    bool head_sent;               /* the sink has heard of this stream: no fallback any more */
+    enum outcome outcome;         /* of the last attempt */
     bool have_outcome;
     bool have_usage;   /* answer.usage is that of an attempt that was billed, or of a hit */
     struct buf text;   /* the answer as a JSON string under construction */
@@ -81,6 +87,10 @@ static inline unsigned flow_provider_index(const struct flow *flow) {
 
 static inline const struct conf_provider *flow_provider(const struct flow *flow) {
     return &flow->gateway->env.conf->providers[flow->plan.entry[flow->plan_at].provider];
+}
+
+static inline struct gateway_provider *flow_gateway_provider(const struct flow *flow) {
+    return &flow->gateway->providers[flow->plan.entry[flow->plan_at].provider];
 }
 
 /* flow.c */

@@ -271,9 +271,11 @@ static void announce_simulated(struct master *master) {
     for (unsigned i = 0; i < conf->provider_count; i++) {
         const struct conf_provider *provider = &conf->providers[i];
         if (provider->simulated && provider->type != CONF_SIMULATED) {
+            const char *key =
+                provider->api_key_env[0] != '\0' ? provider->api_key_env : provider->api_key_file;
+            log_warn("provider %s is simulated: it has no key (%s)", provider->name, key);
             console_say(&master->console, "  %s is simulated: it has no key (%s)", provider->name,
-                        provider->api_key_env[0] != '\0' ? provider->api_key_env
-                                                         : provider->api_key_file);
+                        key);
         }
     }
 }

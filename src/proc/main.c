@@ -53,18 +53,33 @@ static int test(const struct options *options) {
     return status;
 }
 
+/* A daemon that is to end or to open its logs again need not have a good file. One that is to load
+ * it need not be told when that would fail; but its environment is not ours, so what is wrong with
+ * ours is only said. */
+static struct conf *look(const struct options *options) {
+    struct conf_errors errors;
+    conf_errors_init(&errors);
+    struct conf *conf = conf_load_anyway(check_conf_path(options->config), &errors);
+    bool loads = options->signal == OPTIONS_RELOAD || options->signal == OPTIONS_UPGRADE;
+    if (conf == NULL || loads) {
+        print(stderr, &errors.lines);
+    }
+    if (loads && errors.count > errors.unset) {
+        conf_free(conf);
+        conf = NULL;
+    } else if (loads && errors.unset > 0) {
+        fprintf(stderr, "optirouted: the daemon looks into its own environment, so it is told\n");
+    }
+    conf_errors_fini(&errors);
+    return conf;
+}
+
 static int tell(const struct options *options) {
     char error[512];
     struct conf *conf = NULL;
     const char *pid_path = options->pid_file;
     if (pid_path == NULL) {
-        struct conf_errors errors;
-        conf_errors_init(&errors);
-        conf = conf_load(check_conf_path(options->config), &errors);
-        if (conf == NULL) {
-            print(stderr, &errors.lines);
-        }
-        conf_errors_fini(&errors);
+        conf = look(options);
         if (conf == NULL) {
             return STATUS_WRONG;
         }

@@ -129,9 +129,6 @@ struct board_gauges *board_gauges(struct region *region, int slot) {
     return &slot_of(region, slot)->gauges;
 }
 
-/* Plain bytes without a lock: the owner writes them once, dying, and the master reads them after it
- * reaped the owner, which orders the two. Another reader at a bad moment sees a cut text, never
- * more than the field. No ASSERT: this runs inside panic(). */
 /* Sequentially consistent, so that of two processes that take the last place at once at least one
  * sees the other. */
 bool board_begin_attempt(struct region *region, int slot, unsigned provider, int64_t most) {
@@ -164,6 +161,9 @@ int64_t board_outstanding(const struct region *region, unsigned provider) {
     return sum;
 }
 
+/* Plain bytes without a lock: the owner writes them once, dying, and the master reads them after it
+ * reaped the owner, which orders the two. Another reader at a bad moment sees a cut text, never
+ * more than the field. No ASSERT: this runs inside panic(). */
 void board_set_last_words(struct region *region, int slot, const char *words) {
     if (slot < 0 || slot >= REGION_SLOTS) {
         return;

@@ -273,7 +273,7 @@ static uint32_t reserve(struct store *store, struct shard *shard, uint32_t units
     return position;
 }
 
-/* Under the lock: the order of RELIABILITY section 3. A death before the head advances
+/* Under the lock: the order of doc/shm.md, Recovery. A death before the head advances
  * leaves the log without the new record, after it the log with it; the index follows the log. */
 static void write_record(struct store *store, struct shard *shard, const struct record *head,
                          const char *value, int64_t now_ms) {

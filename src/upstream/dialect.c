@@ -3,9 +3,8 @@
 
 #include <string.h>
 
-#define COUNT_MAX                                                                  \
-    INT64_C(1000000000) /* tokens of one answer: past any model, far from overflow \
-                         */
+/* Tokens of one answer: past any model, far from overflow. */
+#define COUNT_MAX INT64_C(1000000000)
 
 int64_t dialect_count(const struct json_reader *reader, int object, const char *name,
                       int64_t absent, bool *bad) {

@@ -29,7 +29,7 @@ struct dialect {
     enum outcome (*address)(const struct attempt *attempt, struct buf *out);
     /* Appends the request's body. */
     void (*encode)(const struct attempt *attempt, struct buf *out);
-    /* Reads the document of an answer of status 200. OUTCOME_OK, OUTCOME_BAD_SCHEMA or
+    /* Reads the document of an answer of status 2xx. OUTCOME_OK, OUTCOME_BAD_SCHEMA or
      * OUTCOME_NO_MEMORY. */
     enum outcome (*decode)(const struct json_reader *reader, struct arena *arena,
                            struct dialect_answer *answer);

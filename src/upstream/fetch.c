@@ -13,10 +13,12 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/panic.h"
 
-#define SENDS_MAX \
-    2 /* libcurl sends again by itself when a kept connection was closed: once is enough */
+/* libcurl sends again by itself when a kept connection was closed: once is enough. */
+#define SENDS_MAX 2
+#define TLS_LOG_NS (60 * NS_PER_S)
 #define CURL_PATIENCE_MS (24L * 3600 * 1000) /* ours always come first */
 
 static void on_deadline(void *argument);
@@ -38,25 +40,30 @@ static bool arm(struct fetch *fetch) {
     if (fetch->timer != NULL && fetch->timer_due_ns <= due_ns) {
         return true;
     }
-    timers_cancel(timers, fetch->timer);
     int64_t delay_ns = due_ns - now_of(fetch);
-    fetch->timer = timers_after(timers, delay_ns > 0 ? delay_ns : 0, on_deadline, fetch);
+    struct timer *timer = timers_after(timers, delay_ns > 0 ? delay_ns : 0, on_deadline, fetch);
+    if (timer == NULL) {
+        return fetch->timer != NULL;
+    }
+    timers_cancel(timers, fetch->timer);
+    fetch->timer = timer;
     fetch->timer_due_ns = due_ns;
-    return fetch->timer != NULL;
+    return true;
 }
 
-/* Called by libcurl or by ourselves. Without memory for a timer the old one, or the total one,
- * has to do. */
+/* Without memory for a timer the old one has to do. */
 static void set_deadline(struct fetch *fetch, int64_t ms) {
     fetch->deadline_ns = now_of(fetch) + ms * NS_PER_MS;
     (void)arm(fetch);
 }
 
-/* A large request that is still on its way out is not yet waiting for its answer. */
+/* A large request that was on its way out since the last look has not been waiting for its answer
+ * for all of the time. (One that went out with its head has.) */
 static bool still_sends(struct fetch *fetch) {
     curl_off_t uploaded = 0;
     (void)curl_easy_getinfo(fetch->easy, CURLINFO_SIZE_UPLOAD_T, &uploaded);
-    bool moves = uploaded > fetch->uploaded && (size_t)uploaded < fetch->body_size;
+    bool moves =
+        uploaded > fetch->uploaded && (fetch->uploaded > 0 || (size_t)uploaded < fetch->body_size);
     fetch->uploaded = uploaded;
     return moves;
 }
@@ -95,12 +102,12 @@ static int on_ready(void *argument, char *ip, char *local_ip, int port, int loca
     (void)ip;
     (void)local_ip;
     (void)port;
-    (void)local_port;
     if (++fetch->sends > SENDS_MAX) {
         fetch->fault = OUTCOME_EMPTY_REPLY;
         return CURL_PREREQFUNC_ABORT;
     }
     lookup_not_needed(fetch);
+    fetcher_connected(fetch, local_port);
     fetch->phase = FETCH_FIRST_BYTE;
     fetch->uploaded = 0;
     set_deadline(fetch, fetch->site->provider->first_byte_timeout_ms);
@@ -147,6 +154,9 @@ static void begin_head(struct fetch *fetch, int status) {
 
 static enum outcome end_head(struct fetch *fetch) {
     int status = fetch->head.status;
+    if (status == 101) { /* another protocol would follow; nobody asked for one */
+        return OUTCOME_BAD_HTTP;
+    }
     if (status < 200) {
         return ++fetch->interim > FETCH_MAX_INTERIM ? OUTCOME_BAD_HTTP : OUTCOME_OK;
     }
@@ -189,7 +199,9 @@ static size_t on_line(char *data, size_t size, size_t count, void *argument) {
 static size_t on_data(char *data, size_t size, size_t count, void *argument) {
     struct fetch *fetch = argument;
     fetch->heard_ns = now_of(fetch);
-    fetch->fault = fetch->events->data(fetch->user, bytes_make(data, size * count));
+    fetch->fault = fetch->head_done
+                       ? fetch->events->data(fetch->user, bytes_make(data, size * count))
+                       : OUTCOME_BAD_HTTP;
     return fetch->fault == OUTCOME_OK ? size * count : CURL_WRITEFUNC_ERROR;
 }
 
@@ -236,7 +248,7 @@ static CURLcode set_protocol(struct fetch *fetch) {
 }
 
 /* The bundle is named and the directory is not: then libcurl keeps one parsed store for all
- * connections, instead of 870 KiB and 35 ms for each (RELIABILITY section 5). */
+ * connections, instead of 870 KiB and 35 ms for each (libcurl 7.88, Debian 12). */
 static CURLcode set_tls(struct fetch *fetch) {
     const struct conf_provider *provider = fetch->site->provider;
     CURLcode result = CURLE_OK;
@@ -351,10 +363,10 @@ static void reset(struct fetch *fetch, const struct fetch_request *request) {
     int64_t now_ns = now_of(fetch);
     fetch->events = request->events;
     fetch->user = request->user;
-    fetch->opened = fetch->shortage = fetch->paused = fetch->head_done = false;
+    fetch->shortage = fetch->paused = fetch->head_done = false;
     fetch->fault = OUTCOME_OK;
     fetch->code = CURLE_OK;
-    fetch->sends = fetch->interim = fetch->field_count = 0;
+    fetch->sends = fetch->interim = fetch->field_count = fetch->opened_count = 0;
     fetch->head_size = 0;
     fetch->head = (struct fetch_head){.retry_after_ms = -1};
     fetch->body_size = request->body.size;
@@ -367,10 +379,10 @@ static void reset(struct fetch *fetch, const struct fetch_request *request) {
     }
 }
 
-struct fetch *fetch_start(struct fetch_site *site, const struct fetch_request *request) {
+bool fetch_start(struct fetch_site *site, const struct fetch_request *request, struct fetch **out) {
     struct fetch *fetch = take_spare(site);
     if (fetch == NULL) {
-        return NULL;
+        return false;
     }
     CURLcode result = CURLE_OK;
     reset(fetch, request);
@@ -379,13 +391,14 @@ struct fetch *fetch_start(struct fetch_site *site, const struct fetch_request *r
     SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.size);
     if (result != CURLE_OK || !arm(fetch)) {
         retire(fetch);
-        return NULL;
+        return false;
     }
+    *out = fetch;
     if (lookup_enter(fetch)) {
         fetcher_begin(site->fetcher, fetch);
         fetcher_settle_soon(site->fetcher);
     }
-    return fetch;
+    return true;
 }
 
 /* The waiters of its lookup go on in the next turn. */
@@ -397,11 +410,24 @@ void fetch_cancel(struct fetch *fetch) {
     fetcher_settle_soon(fetcher);
 }
 
+/* Why there is no encrypted connection, which only the operator can mend: once a minute a site. */
+static void log_tls(struct fetch *fetch, enum outcome outcome) {
+    struct fetch_site *site = fetch->site;
+    int64_t now_ns = now_of(fetch);
+    if ((outcome == OUTCOME_TLS_VERIFY || outcome == OUTCOME_TLS_HANDSHAKE) &&
+        (site->tls_logged_ns == 0 || now_ns - site->tls_logged_ns >= TLS_LOG_NS)) {
+        site->tls_logged_ns = now_ns;
+        log_error("provider %s: %s: %s", site->provider->name, outcome_name(outcome),
+                  fetch->error[0] != '\0' ? fetch->error : curl_easy_strerror(fetch->code));
+    }
+}
+
 void fetch_end(struct fetch *fetch, enum outcome outcome) {
     struct fetcher *fetcher = fetch->site->fetcher;
     const struct fetch_events *events = fetch->events;
     void *user = fetch->user;
     lookup_leave(fetch, outcome);
+    log_tls(fetch, outcome);
     /* Out of libcurl before, in the spare list after: `end` may still ask how it was sent. */
     fetcher_remove(fetcher, fetch);
     fetch_move(fetch, NULL);
@@ -416,6 +442,14 @@ bool fetch_was_sent(const struct fetch *fetch) {
 
 unsigned fetch_stale_sends(const struct fetch *fetch) {
     return fetch->sends > 1 ? fetch->sends - 1 : 0;
+}
+
+void fetch_limit(struct fetch *fetch, int64_t ms) {
+    int64_t end_ns = now_of(fetch) + ms * NS_PER_MS;
+    if (end_ns < fetch->end_ns) {
+        fetch->end_ns = end_ns;
+        (void)arm(fetch);
+    }
 }
 
 void fetch_pause(struct fetch *fetch) {

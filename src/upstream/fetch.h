@@ -4,7 +4,7 @@
  * libcurl multi handle with its connection pool, driven by libevent; a site is what all requests to
  * one provider have in common; a fetch is one request.
  *
- * Timeouts are our own (RELIABILITY section 5): connect (from the start until the request can be
+ * Timeouts are our own: connect (from the start until the request can be
  * sent: name, TCP and TLS), first byte, idle, total. Redirects are not followed, certificates are
  * verified, no proxy is taken from the environment, and nothing is sent before TLS stands.
  *
@@ -63,8 +63,10 @@ void fetcher_free(struct fetcher *fetcher);
 struct fetch_site *fetch_site_new(struct fetcher *fetcher, const struct conf_provider *provider,
                                   struct bytes fields);
 
-/* NULL without memory. No event comes from within. */
-struct fetch *fetch_start(struct fetch_site *site, const struct fetch_request *request);
+/* False without memory. *fetch is set before the first event: head and data may come from within
+ * (a kept connection, a quick server), `end` does not. */
+bool fetch_start(struct fetch_site *site, const struct fetch_request *request,
+                 struct fetch **fetch);
 /* Ends a fetch before its last event; its connection is closed unless it is idle. Not from within
  * head and data. */
 void fetch_cancel(struct fetch *fetch);
@@ -72,6 +74,9 @@ void fetch_cancel(struct fetch *fetch);
 bool fetch_was_sent(const struct fetch *fetch);
 /* Times it was sent again because a kept connection turned out to be closed; 0 or 1. */
 unsigned fetch_stale_sends(const struct fetch *fetch);
+/* From now on it may take at most so many milliseconds more. May be called from within head and
+ * data. */
+void fetch_limit(struct fetch *fetch, int64_t ms);
 /* Back-pressure: no more data until fetch_resume. The idle timeout rests meanwhile. pause may be
  * called from within data, resume not. */
 void fetch_pause(struct fetch *fetch);

@@ -47,7 +47,7 @@ enum outcome fetch_fault(const struct fetch *fetch, CURLcode code) {
     }
     switch (code) {
     case CURLE_OK:
-        return OUTCOME_OK;
+        return fetch->head_done ? OUTCOME_OK : OUTCOME_BAD_HTTP;
     case CURLE_COULDNT_RESOLVE_HOST:
         return OUTCOME_DNS;
     case CURLE_COULDNT_CONNECT:
@@ -69,6 +69,8 @@ enum outcome fetch_fault(const struct fetch *fetch, CURLcode code) {
     case CURLE_RECV_ERROR:
         return receive_fault(fetch);
     case CURLE_OUT_OF_MEMORY:
+    case CURLE_FAILED_INIT:
+    case CURLE_ABORTED_BY_CALLBACK: /* not for `fault`: the loop has no memory for an event */
         return OUTCOME_NO_MEMORY;
     default: /* CURLE_WEIRD_SERVER_REPLY, CURLE_UNSUPPORTED_PROTOCOL (HTTP/0.9), ... */
         return OUTCOME_BAD_HTTP;
@@ -78,7 +80,7 @@ enum outcome fetch_fault(const struct fetch *fetch, CURLcode code) {
 /* Name, TCP or TLS: which of them had not come to its end? */
 static enum outcome late_connection(const struct fetch *fetch) {
     long local_port = 0; /* known from when TCP is connected; libcurl's own time is of TLS too */
-    if (!fetch->opened && !fetch->site->host->is_literal) {
+    if (fetch->opened_count == 0 && !fetch->site->host->is_literal) {
         return OUTCOME_DNS_TIMEOUT;
     }
     (void)curl_easy_getinfo(fetch->easy, CURLINFO_LOCAL_PORT, &local_port);

@@ -18,6 +18,7 @@
 
 #define FETCH_SPARE_MAX 64         /* handles kept per site for the next request */
 #define FETCH_TYPE_SIZE 128        /* bytes kept of a content type */
+#define FETCH_OPENED_MAX 8         /* sockets remembered while a connection is made */
 #define FETCH_POOL_CONNECTIONS 256 /* idle connections kept by one worker, all sites together */
 
 enum fetch_phase {
@@ -51,6 +52,7 @@ struct fetch_site {
     struct fetch *spare; /* singly linked by next_spare */
     unsigned spare_count;
     bool is_tls;
+    int64_t tls_logged_ns; /* when its TLS failures were last logged, 0: never */
 };
 
 struct fetch {
@@ -63,14 +65,15 @@ struct fetch {
     void *user;
     enum fetch_phase phase;
     bool added;    /* libcurl's multi handle has it */
-    bool opened;   /* a socket was opened for it, so the name is known */
-    bool shortage; /* no descriptor to open one with */
+    bool shortage; /* no descriptor to open a socket with */
     bool paused;
-    bool head_done;     /* events->head was called */
-    enum outcome fault; /* why we ended it ourselves, OUTCOME_OK: we did not */
-    CURLcode code;      /* why libcurl did */
-    unsigned sends;     /* times the request was given to a connection */
-    unsigned interim;   /* 1xx heads so far */
+    bool head_done;                         /* events->head was called */
+    enum outcome fault;                     /* why we ended it ourselves, OUTCOME_OK: we did not */
+    CURLcode code;                          /* why libcurl did */
+    curl_socket_t opened[FETCH_OPENED_MAX]; /* the last sockets opened to send it, as a ring */
+    unsigned opened_count;                  /* > 0: the name is known */
+    unsigned sends;                         /* times the request was given to a connection */
+    unsigned interim;                       /* 1xx heads so far */
     unsigned field_count;
     size_t head_size;
     struct fetch_head head;
@@ -82,7 +85,8 @@ struct fetch {
     int64_t deadline_ns;         /* of the phase */
     int64_t end_ns;              /* of the whole */
     int64_t heard_ns;            /* last byte of the answer */
-    char error[CURL_ERROR_SIZE]; /* libcurl's words; for the mapping, never shown */
+    char error[CURL_ERROR_SIZE]; /* libcurl's words; for the mapping and the log, never for a client
+                                  */
 };
 
 struct fetch_sock;
@@ -128,6 +132,8 @@ void fetcher_settle_soon(struct fetcher *fetcher);
 curl_socket_t fetcher_open_socket(void *argument, curlsocktype purpose,
                                   struct curl_sockaddr *address);
 int fetcher_close_socket(void *argument, curl_socket_t fd);
+/* One of the sockets that were opened for it, that of this local port, is a connection now. */
+void fetcher_connected(struct fetch *fetch, int local_port);
 
 /* fetch.c */
 /* Calls `end`; the fetch is a spare one before. */

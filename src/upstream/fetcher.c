@@ -1,14 +1,16 @@
 /* libcurl's multi handle on libevent's loop: its sockets, its timer, its connection pool.
  *
- * Runs in workers. Two surprises. A socket's event stays registered when libcurl has finished with
- * it for now: a kept connection would otherwise cost two epoll_ctl calls for every request; when it
- * becomes readable while nobody uses it, it is taken out. And `end` is never called from inside
- * fetch_start: what ends that early waits for a timer of zero seconds.
+ * Runs in workers. Two surprises. The event of a kept connection stays registered when libcurl has
+ * finished with it for now: it would otherwise cost two epoll_ctl calls for every request; when it
+ * becomes readable while nobody uses it, it is taken out. That is only safe where libcurl tells of
+ * the close, which libcurl 7.88 does for connections and not for sockets that never became one, nor
+ * for the descriptors of its name lookups. And `end` is never called from inside fetch_start: what
+ * ends that early waits for a timer of zero seconds.
  */
 #include "fetch_private.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -16,50 +18,70 @@
 #include "base/log.h"
 #include "base/panic.h"
 
-/* A connection of libcurl's; lives from its socket's opening to its closing. */
+/* A descriptor of libcurl's that is waited for, or the connection that was made with it. */
 struct fetch_sock {
     struct event event;
     struct fetcher *fetcher;
     curl_socket_t fd;
+    bool lasting;  /* a connection, whose close libcurl will tell */
     short watched; /* what the event is registered for, 0: it is not */
     short wanted;  /* what libcurl waits for, 0: the connection is idle */
 };
 
 /* ---- sockets ---- */
 
-static void forget_sock(struct fetcher *fetcher, size_t index) {
-    struct fetch_sock *sock = fetcher->socks[index];
+static struct fetch_sock *find_sock(const struct fetcher *fetcher, curl_socket_t fd) {
+    return (size_t)fd < fetcher->sock_capacity ? fetcher->socks[(size_t)fd] : NULL;
+}
+
+static void unwatch(struct fetch_sock *sock) {
+    if (sock->watched != 0) {
+        event_del(&sock->event);
+        sock->watched = 0;
+    }
+}
+
+static void forget_sock(struct fetcher *fetcher, curl_socket_t fd) {
+    struct fetch_sock *sock = find_sock(fetcher, fd);
     if (sock != NULL) {
-        if (sock->watched != 0) {
-            event_del(&sock->event);
-        }
-        fetcher->socks[index] = NULL;
+        unwatch(sock);
+        fetcher->socks[(size_t)fd] = NULL;
         free(sock);
     }
 }
 
-/* libcurl 7.88 closes a socket that never got connected without telling (CLOSESOCKETFUNCTION is for
- * sockets of connections), after it has lost interest in it. What is left of one is found here,
- * when its descriptor comes again. */
-static int remember_sock(struct fetcher *fetcher, struct fetch_sock *sock) {
-    size_t index = (size_t)sock->fd;
-    if (index >= fetcher->sock_capacity) {
-        size_t capacity = fetcher->sock_capacity;
-        while (capacity <= index) {
-            capacity = capacity == 0 ? 64 : 2 * capacity;
-        }
-        struct fetch_sock **socks = realloc(fetcher->socks, capacity * sizeof(struct fetch_sock *));
-        if (socks == NULL) {
-            return -1;
-        }
-        memset(socks + fetcher->sock_capacity, 0,
-               (capacity - fetcher->sock_capacity) * sizeof(struct fetch_sock *));
-        fetcher->socks = socks;
-        fetcher->sock_capacity = capacity;
+static int reserve_socks(struct fetcher *fetcher, size_t index) {
+    size_t capacity = fetcher->sock_capacity;
+    if (index < capacity) {
+        return 0;
     }
-    forget_sock(fetcher, index);
-    fetcher->socks[index] = sock;
+    while (capacity <= index) {
+        capacity = capacity == 0 ? 64 : 2 * capacity;
+    }
+    struct fetch_sock **socks = realloc(fetcher->socks, capacity * sizeof(struct fetch_sock *));
+    if (socks == NULL) {
+        return -1;
+    }
+    memset(socks + fetcher->sock_capacity, 0,
+           (capacity - fetcher->sock_capacity) * sizeof(struct fetch_sock *));
+    fetcher->socks = socks;
+    fetcher->sock_capacity = capacity;
     return 0;
+}
+
+/* NULL without memory. */
+static struct fetch_sock *need_sock(struct fetcher *fetcher, curl_socket_t fd) {
+    struct fetch_sock *sock = find_sock(fetcher, fd);
+    if (sock != NULL) {
+        return sock;
+    }
+    if (reserve_socks(fetcher, (size_t)fd) == -1 || (sock = calloc(1, sizeof(*sock))) == NULL) {
+        return NULL;
+    }
+    sock->fetcher = fetcher;
+    sock->fd = fd;
+    fetcher->socks[(size_t)fd] = sock;
+    return sock;
 }
 
 static void act(struct fetcher *fetcher, curl_socket_t fd, int what) {
@@ -76,8 +98,7 @@ static void on_sock(evutil_socket_t fd, short what, void *argument) {
     struct fetch_sock *sock = argument;
     struct fetcher *fetcher = sock->fetcher;
     if (sock->wanted == 0) { /* closed by the other side; libcurl finds out when it wants it */
-        event_del(&sock->event);
-        sock->watched = 0;
+        unwatch(sock);
         return;
     }
     act(fetcher, (curl_socket_t)fd,
@@ -88,23 +109,26 @@ static void on_sock(evutil_socket_t fd, short what, void *argument) {
 
 static int watch(struct fetch_sock *sock, short wanted) {
     sock->wanted = wanted;
-    /* One that stays readable is left alone: it may be wanted again in a moment. */
-    if (wanted == sock->watched || (wanted == 0 && sock->watched == EV_READ)) {
+    if (wanted == sock->watched) {
         return 0;
     }
-    if (sock->watched != 0) {
-        event_del(&sock->event);
-        sock->watched = 0;
+    unwatch(sock);
+    event_assign(&sock->event, sock->fetcher->base, sock->fd, (short)(wanted | EV_PERSIST), on_sock,
+                 sock);
+    if (event_add(&sock->event, NULL) == -1) {
+        return -1;
     }
-    if (wanted != 0) {
-        event_assign(&sock->event, sock->fetcher->base, sock->fd, (short)(wanted | EV_PERSIST),
-                     on_sock, sock);
-        if (event_add(&sock->event, NULL) == -1) {
-            return -1;
-        }
-        sock->watched = wanted;
-    }
+    sock->watched = wanted;
     return 0;
+}
+
+static void lose_interest(struct fetch_sock *sock) {
+    sock->wanted = 0;
+    if (!sock->lasting) {
+        forget_sock(sock->fetcher, sock->fd);
+    } else if (sock->watched != EV_READ) { /* a readable one may be wanted again in a moment */
+        unwatch(sock);
+    }
 }
 
 /* libcurl: CURLMOPT_SOCKETFUNCTION. */
@@ -112,49 +136,60 @@ static int on_interest(CURL *easy, curl_socket_t fd, int what, void *user, void 
     struct fetcher *fetcher = user;
     (void)easy;
     (void)unused;
-    struct fetch_sock *sock =
-        (size_t)fd < fetcher->sock_capacity ? fetcher->socks[(size_t)fd] : NULL;
-    if (sock == NULL) {
-        return 0; /* not one that we opened: none but ours are watched */
+    if (what == CURL_POLL_REMOVE) {
+        struct fetch_sock *sock = find_sock(fetcher, fd);
+        if (sock != NULL) {
+            lose_interest(sock);
+        }
+        return 0;
     }
-    short wanted = 0;
-    if (what != CURL_POLL_REMOVE) {
-        wanted = (short)(((what & CURL_POLL_IN) != 0 ? EV_READ : 0) |
-                         ((what & CURL_POLL_OUT) != 0 ? EV_WRITE : 0));
-    }
-    return watch(sock, wanted);
+    struct fetch_sock *sock = need_sock(fetcher, fd);
+    short wanted = (short)(((what & CURL_POLL_IN) != 0 ? EV_READ : 0) |
+                           ((what & CURL_POLL_OUT) != 0 ? EV_WRITE : 0));
+    return sock != NULL ? watch(sock, wanted) : -1;
 }
 
 curl_socket_t fetcher_open_socket(void *argument, curlsocktype purpose,
                                   struct curl_sockaddr *address) {
     struct fetch *fetch = argument;
-    struct fetcher *fetcher = fetch->site->fetcher;
     (void)purpose;
-    struct fetch_sock *sock = calloc(1, sizeof(*sock));
-    curl_socket_t fd =
-        sock == NULL ? CURL_SOCKET_BAD
-                     : socket(address->family, address->socktype | SOCK_NONBLOCK | SOCK_CLOEXEC,
+    curl_socket_t fd = socket(address->family, address->socktype | SOCK_NONBLOCK | SOCK_CLOEXEC,
                               address->protocol);
     if (fd == CURL_SOCKET_BAD) {
-        fetch->shortage = errno != EAFNOSUPPORT;
-        free(sock);
+        fetch->shortage = errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
         return CURL_SOCKET_BAD;
     }
-    sock->fetcher = fetcher;
-    sock->fd = fd;
-    if (remember_sock(fetcher, sock) == -1) {
-        fetch->shortage = true;
-        free(sock);
-        (void)close(fd);
-        return CURL_SOCKET_BAD;
-    }
-    fetch->opened = true;
+    fetch->shortage = false;
+    fetch->opened[fetch->opened_count++ % FETCH_OPENED_MAX] = fd;
     lookup_known(fetch);
     return fd;
 }
 
+void fetcher_connected(struct fetch *fetch, int local_port) {
+    unsigned kept = fetch->opened_count < FETCH_OPENED_MAX ? fetch->opened_count : FETCH_OPENED_MAX;
+    for (unsigned i = 0; i < kept; i++) {
+        union {
+            struct sockaddr any;
+            struct sockaddr_in v4;
+            struct sockaddr_in6 v6;
+        } name = {.any = {.sa_family = AF_UNSPEC}};
+        socklen_t size = sizeof(name);
+        if (getsockname(fetch->opened[i], &name.any, &size) == -1) {
+            continue; /* closed: another address was the better one */
+        }
+        in_port_t port = name.any.sa_family == AF_INET    ? name.v4.sin_port
+                         : name.any.sa_family == AF_INET6 ? name.v6.sin6_port
+                                                          : 0;
+        struct fetch_sock *sock = find_sock(fetch->site->fetcher, fetch->opened[i]);
+        if (ntohs(port) == local_port && sock != NULL) {
+            sock->lasting = true;
+        }
+    }
+    fetch->opened_count = 0;
+}
+
 int fetcher_close_socket(void *argument, curl_socket_t fd) {
-    forget_sock(argument, (size_t)fd);
+    forget_sock(argument, fd);
     return close(fd);
 }
 
@@ -340,7 +375,7 @@ void fetcher_free(struct fetcher *fetcher) {
     event_del(&fetcher->timer);
     event_del(&fetcher->deferred);
     for (size_t i = 0; i < fetcher->sock_capacity; i++) {
-        forget_sock(fetcher, i);
+        forget_sock(fetcher, (curl_socket_t)i);
     }
     free(fetcher->socks);
     free(fetcher);

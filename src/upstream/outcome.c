@@ -1,4 +1,4 @@
-/* The table of outcomes: RELIABILITY sections 2 and 4, row by row. Data only.
+/* The table of outcomes, as doc/providers.md explains them. Data only.
  *
  * The surprise: timeouts are not tried again at the same provider. Whoever waited 30 seconds for a
  * first byte should not wait 30 more; the fallback is next. What is deterministic (a redirect, a

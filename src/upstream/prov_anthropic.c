@@ -64,8 +64,12 @@ static void read_usage(const struct json_reader *reader, struct dialect_answer *
 
 static enum outcome decode(const struct json_reader *reader, struct arena *arena,
                            struct dialect_answer *answer) {
-    enum outcome outcome =
-        dialect_join_texts(reader, json_get(reader, 0, "content"), arena, &answer->text);
+    int content = json_get(reader, 0, "content");
+    enum outcome outcome = OUTCOME_OK;
+    /* It may have nothing to say: stop_reason end_turn with no content. */
+    if (json_type(reader, content) != JSON_ARRAY || json_count(reader, content) > 0) {
+        outcome = dialect_join_texts(reader, content, arena, &answer->text);
+    }
     if (outcome == OUTCOME_OK) {
         read_usage(reader, answer);
     }

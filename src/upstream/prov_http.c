@@ -10,6 +10,7 @@
 
 #define ANSWER_MAX (8 * 1024 * 1024) /* bytes of a JSON answer */
 #define ERROR_MAX (64 * 1024)        /* bytes of an error that are looked at */
+#define ERROR_MS 2000                /* time that its body may take: its status has said enough */
 #define REQUEST_MAX ((size_t)256 * 1024 * 1024)
 
 /* In the attempt's arena. */
@@ -39,6 +40,7 @@ static enum outcome outcome_of_status(int status) {
     }
     switch (status) {
     case 401:
+    case 402: /* our account has no credit: nothing that the client could change */
     case 403:
         return OUTCOME_AUTH;
     case 408:
@@ -61,6 +63,9 @@ static enum outcome on_head(void *user, const struct fetch_head *head) {
     http->attempt->status = head->status;
     http->attempt->retry_after_ms = head->retry_after_ms;
     http->is_html = is_html(head->content_type);
+    if (outcome_of_status(head->status) != OUTCOME_OK) {
+        fetch_limit(http->fetch, ERROR_MS);
+    }
     return head->is_encoded ? OUTCOME_BAD_ENCODING : OUTCOME_OK;
 }
 
@@ -213,8 +218,7 @@ enum outcome prov_http_start(struct attempt *attempt) {
                                         .deadline_ns = attempt->deadline_ns,
                                         .events = &fetch_events,
                                         .user = http};
-        http->fetch = fetch_start(site, &request);
-        outcome = http->fetch != NULL ? OUTCOME_OK : OUTCOME_NO_MEMORY;
+        outcome = fetch_start(site, &request, &http->fetch) ? OUTCOME_OK : OUTCOME_NO_MEMORY;
     }
     buf_free(&url);
     if (outcome != OUTCOME_OK) {

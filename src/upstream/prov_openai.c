@@ -62,6 +62,12 @@ static enum outcome read_content(const struct json_reader *reader, int content, 
     return dialect_join_texts(reader, content, arena, text);
 }
 
+/* A model that thinks first may have no tokens left for its answer: that is an answer, and paid. */
+static bool ran_out(const struct json_reader *reader, int choices) {
+    int reason = json_get(reader, json_first(reader, choices), "finish_reason");
+    return json_string_equals(reader, reason, BYTES_LITERAL("length"));
+}
+
 static enum outcome decode(const struct json_reader *reader, struct arena *arena,
                            struct dialect_answer *answer) {
     int choices = json_get(reader, 0, "choices");
@@ -72,6 +78,10 @@ static enum outcome decode(const struct json_reader *reader, struct arena *arena
     }
     if (content < 0 || json_type(reader, content) == JSON_NULL) {
         content = json_get(reader, message, "refusal"); /* the model's own words for no */
+        if (json_type(reader, content) != JSON_STRING && ran_out(reader, choices)) {
+            read_usage(reader, answer);
+            return OUTCOME_OK;
+        }
     }
     enum outcome outcome = read_content(reader, content, arena, &answer->text);
     if (outcome == OUTCOME_OK) {

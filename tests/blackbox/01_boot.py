@@ -321,6 +321,34 @@ def test_told_to_quit(background):
     eventually(lambda: not background.pid_path.exists(), what="the pid file goes")
 
 
+def test_who_tells_it_need_not_have_its_environment():
+    """Its keys are in its own environment; a cron job that rotates logs has none of them."""
+    settings = {"providers": {"p": {"type": "openai", "url": "http://127.0.0.1:9/v1",
+                                    "api_key_env": "TEST_ONLY_KEY", "default_model": "m"}},
+                "access_log": "${TEST_ONLY_LOG}"}
+    with Daemon(settings, start=False) as daemon:
+        one = Background(daemon)
+        result = subprocess.run([BINARY, *one.arguments], capture_output=True, text=True,
+                                env=environment(TEST_ONLY_KEY="k", TEST_ONLY_LOG=""), check=False)
+        assert result.returncode == 0, result.stderr
+        one.pid = int(one.pid_path.read_text())
+        try:
+            before = set(children(one.pid))
+            said = one.tell("reopen")
+            assert (said.returncode, said.stderr) == (0, "")
+            said = one.tell("reload")
+            assert said.returncode == 0 and "TEST_ONLY_KEY is not set" in said.stderr
+            eventually(lambda: not before & set(children(one.pid)), what="new workers")
+            daemon.write_config({"pid_file": str(one.pid_path), "nonsense": 1})
+            said = one.tell("reload")
+            assert said.returncode == 1 and "nonsense" in said.stderr
+            said = one.tell("quit")
+            assert (said.returncode, said.stderr) == (0, "")
+            eventually(lambda: not is_alive(one.pid), what="its end")
+        finally:
+            one.finish()
+
+
 def test_told_to_stop(background):
     assert background.tell("stop").returncode == 0
     eventually(lambda: not is_alive(background.pid), what="its end")

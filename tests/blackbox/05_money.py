@@ -23,7 +23,7 @@ CONFIG = {
 
 
 def token_cost(usage, input_usd, output_usd):
-    """As DESIGN section 6: prices per million tokens, half up to a nano-dollar."""
+    """Prices per million tokens, half up to a nano-dollar."""
     exact = (Decimal(usage["prompt_tokens"]) * input_usd
              + Decimal(usage["completion_tokens"]) * output_usd) / 1000000
     return exact.quantize(USD, rounding="ROUND_HALF_UP")

@@ -13,7 +13,7 @@ from mock import Mock
 from optiroute import (Client, Daemon, LineReader, compose, eventually, listening_ports, merged,
                        stream_events)
 
-# Every metric of DESIGN section 5: type and labels.
+# Every metric: type and labels.
 EXPECTED = {
     "http_requests_total": ("counter", {"method", "endpoint", "status"}),
     "http_request_duration_seconds": ("histogram", {"method", "endpoint"}),

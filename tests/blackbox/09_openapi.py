@@ -143,7 +143,7 @@ def witness(daemon):
     send(*generate, post(b"A: " + b"x" * 40000))                                            # 431
     send(*generate, post(b"Transfer-Encoding: gzip"))                                       # 501
     send(*generate, b"POST /generate HTTP/3.0\r\n\r\n")                                     # 505
-    for orders, status in (("+status=422", 422), ("+status=500", 502), ("+status=401", 502),
+    for orders, status in (("+status=422", 422), ("+status=409", 409), ("+status=500", 502), ("+status=401", 502),
                            ("+delay=60000", 504), ("+status=429+retry_after=3", 429)):
         answer = ask(*generate, {"prompt": orders, "provider": "mock", "model_id": "m" + orders})
         assert answer.status == status

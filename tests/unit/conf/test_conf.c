@@ -310,6 +310,8 @@ START_TEST(key_files) {
         {0600, "sk-file\r\n", 9, "sk-file", NULL},
         {0640, "sk-file", 7, NULL, "mode 0640 lets others in, it must be 0600\n"},
         {0604, "sk-file", 7, NULL, "mode 0604 lets others in, it must be 0600\n"},
+        {0600, "OPENAI_API_KEY=sk-x\n", 20, NULL,
+         "it looks like NAME=key; only the key belongs there\n"},
         {0600, "\n", 1, NULL, "the file is empty\n"},
         {0600, "a\nb\n", 4, NULL, "the key contains a blank, line break or special character\n"},
         {0600, "a\0b", 3, NULL, "the key contains a blank, line break or special character\n"},

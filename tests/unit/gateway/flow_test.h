@@ -98,6 +98,7 @@ static inline void setup(void) {
                               .metrics = {counters_row(region, 0)},
                               .access_log = access_log_open(log_path),
                               .timers = fake_timers_make(&fake)};
+    breaker_bind(region, conf, &labels);
     gateway = gateway_new(&env);
     ck_assert_ptr_nonnull(gateway);
     memset(&heard, 0, sizeof(heard));

@@ -11,6 +11,7 @@
 
 #include "../../../src/shm/region_layout.h"
 #include "gateway/breaker.h"
+#include "shm/names.h"
 #include "shm/word.h"
 
 static const struct breaker_rules rules = {
@@ -353,6 +354,8 @@ START_TEST(a_reload_keeps_the_circuit_of_an_address) {
     struct conf conf = {.provider_count = 1, .providers = &provider};
     struct labels labels = {.provider = {1}};
     unsigned before, ticket;
+    ck_assert_int_eq(names_add(region, NAMES_PROVIDER, "other"), 0);
+    ck_assert_int_eq(names_add(region, NAMES_PROVIDER, "p"), 1);
     breaker_bind(region, &conf, &labels);
     ck_assert_int_eq(admit(0, &before), BREAKER_ALLOW);
     fail_times(3);
@@ -368,6 +371,12 @@ START_TEST(a_reload_keeps_the_circuit_of_an_address) {
     provider.simulated = true; /* its key is gone */
     breaker_bind(region, &conf, &labels);
     ck_assert_int_eq(breaker_state(region, 1), CIRCUIT_CLOSED);
+    ck_assert(breaker_is_about(region, 1, breaker_subject(&provider)));
+    fail_times(3);
+    conf.provider_count = 0; /* it is gone: nothing of it stays in the metrics */
+    breaker_bind(region, &conf, &labels);
+    ck_assert_int_eq(breaker_state(region, 1), CIRCUIT_CLOSED);
+    ck_assert(!breaker_is_about(region, 1, breaker_subject(&provider)));
 }
 END_TEST
 

@@ -27,6 +27,9 @@ struct act {
     enum outcome outcome;
     int status;
     int64_t retry_after_ms; /* 0: none */
+    bool come_back_now;     /* a Retry-After of 0 */
+    int takes_s;            /* 0: one second */
+    bool head_early;        /* the status is known from the start */
     const char *code;
     bool at_start; /* start itself fails */
     int pieces;    /* before the end */
@@ -51,7 +54,8 @@ static void finish(void *argument) {
     attempt->usage_invalid = own->act.usage_invalid;
     attempt->status = own->act.status;
     attempt->stale_sends = own->act.stale;
-    attempt->retry_after_ms = own->act.retry_after_ms > 0 ? own->act.retry_after_ms : -1;
+    attempt->retry_after_ms = own->act.retry_after_ms != 0 ? own->act.retry_after_ms : -1;
+    attempt->retry_after_ms = own->act.come_back_now ? 0 : attempt->retry_after_ms;
     if (own->act.code != NULL) {
         snprintf(attempt->code, sizeof(attempt->code), "%s", own->act.code);
     }
@@ -77,7 +81,9 @@ static enum outcome scripted_start(struct attempt *attempt) {
     }
     struct scripted *own = arena_calloc(attempt->arena, 1, sizeof(*own));
     own->act = act;
-    own->timer = timers_after(attempt->timers, NS_PER_S, finish, attempt);
+    own->timer = timers_after(attempt->timers, act.takes_s > 0 ? act.takes_s * NS_PER_S : NS_PER_S,
+                              finish, attempt);
+    attempt->status = act.head_early ? act.status : 0;
     attempt->state = own;
     return OUTCOME_OK;
 }
@@ -166,12 +172,15 @@ START_TEST(a_client_that_leaves_between_two_attempts_is_let_go) {
     struct flow *flow = start((struct ask){"auto", "x", CACHE_NO_STORE, false, NULL});
     ck_assert_int_eq(fake_timers_step(&fake), 1); /* fails; the retry is armed */
     ck_assert_uint_eq(started, 1);
+    fake.now_ns += 7 * NS_PER_MS;
     flow_abort(flow);
     ck_assert_ptr_null(fake.first);
     ck_assert_uint_eq(cancelled, 0);
     ck_assert_int_eq(board_outstanding(region, label_of("a")), 0);
     ck_assert_line_has("\"status\":499,");
     ck_assert_line_has("\"outcome\":\"client_gone\",\"attempts\":1,");
+    ck_assert_line_has("\"upstream_s\":1.007000000,\"overhead_s\":0.000000000,");
+    ck_assert_uint_eq(provider_total(METRIC_RETRIES, "a", OUTCOME_RESET), 0); /* nothing was sent */
 }
 END_TEST
 
@@ -290,6 +299,8 @@ START_TEST(a_retry_that_finds_the_circuit_open_goes_to_the_fallback) {
 }
 END_TEST
 
+#define NOW (-1) /* a Retry-After of 0 */
+
 START_TEST(retry_after_is_obeyed_and_passed_on) {
     static const struct {
         enum outcome outcome;
@@ -302,6 +313,8 @@ START_TEST(retry_after_is_obeyed_and_passed_on) {
         {OUTCOME_RATE_LIMITED, 429, 1, 429, 1, true},
         {OUTCOME_RATE_LIMITED, 429, INT64_MAX, 429, 60, true}, /* max_open */
         {OUTCOME_RATE_LIMITED, 429, 0, 429, 0, false},         /* it said nothing */
+        {OUTCOME_RATE_LIMITED, 429, NOW, 429, 0, false},       /* no reason to leave it alone */
+        {OUTCOME_HTTP_5XX, 503, NOW, 502, 0, false},
         {OUTCOME_HTTP_5XX, 503, 9000, 503, 9, true},
         {OUTCOME_HTTP_5XX, 503, 0, 502, 0, false},
         {OUTCOME_HTTP_5XX, 500, 9000, 502, 0, false}, /* only 429 and 503 may */
@@ -311,6 +324,7 @@ START_TEST(retry_after_is_obeyed_and_passed_on) {
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         add_act((struct act){.outcome = rows[i].outcome,
                              .status = rows[i].status,
+                             .come_back_now = rows[i].retry_after_ms == NOW,
                              .retry_after_ms = rows[i].retry_after_ms});
         ask("auto", "x");
         ck_assert_msg(heard.status == rows[i].client_status &&
@@ -363,6 +377,49 @@ START_TEST(a_streaming_probe_closes_the_circuit_with_its_first_content) {
     ck_assert_uint_eq(provider_total(METRIC_CIRCUIT_TRANSITIONS, "a", CIRCUIT_CLOSED), 1);
     ck_assert_int_eq(breaker_state(region, label_of("a")), CIRCUIT_CLOSED);
     ck_assert_uint_eq(breaker_unpack(word_load(region, label_of("a"))).fails, 1);
+    ck_assert_uint_eq(provider_total(METRIC_STALE_REPORTS, "a", 0), 0);
+}
+END_TEST
+
+/* Its lease is connect + first_byte + 1 s (34 s here). An answer that takes longer, but has begun,
+ * shows that the provider is back; else one probe after the other would be stale for ever. */
+START_TEST(a_probe_whose_answer_outlasts_its_lease_closes_the_circuit) {
+    static const struct {
+        bool head_early;
+        enum metric_circuit circuit;
+    } rows[] = {{true, CIRCUIT_CLOSED}, {false, CIRCUIT_HALF_OPEN}};
+    conf->providers[0].simulated = false; /* those keep no timeouts */
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        fail_with(OUTCOME_RESET, 3);
+        ask("auto", "x");
+        ck_assert_int_eq(breaker_state(region, label_of("a")), CIRCUIT_OPEN);
+        region_shift_time(region, 30000);
+        add_act((struct act){.status = 200, .takes_s = 100, .head_early = rows[i].head_early});
+        start((struct ask){"auto", "y", CACHE_NO_STORE, false, NULL});
+        ck_assert_int_le(breaker_wait_ms(region, label_of("a")), 1000); /* it may end any time */
+        ck_assert_int_eq(fake_timers_step(&fake), 1);
+        ck_assert_int_eq(breaker_state(region, label_of("a")), rows[i].circuit);
+        while (fake_timers_step(&fake)) {
+        }
+        ck_assert_int_eq(breaker_state(region, label_of("a")), CIRCUIT_CLOSED);
+    }
+    ck_assert_uint_eq(provider_total(METRIC_STALE_REPORTS, "a", 0), 0);
+}
+END_TEST
+
+/* While a reload moves a provider, the word is about one of two addresses, and the workers of the
+ * other one leave it alone. */
+START_TEST(a_circuit_of_another_address_is_not_ours) {
+    fail_with(OUTCOME_RESET, 3);
+    ask("auto", "x");
+    ck_assert_int_eq(breaker_state(region, label_of("a")), CIRCUIT_OPEN);
+    uint64_t word = word_load(region, label_of("a"));
+    word_set_subject(region, label_of("a"), breaker_subject(&conf->providers[0]) + 2);
+    ask("auto", "y");
+    ck_assert_int_eq(heard.dones, 1);
+    fail_with(OUTCOME_RESET, 3);
+    ask("auto", "z");
+    ck_assert(word_load(region, label_of("a")) == word);
     ck_assert_uint_eq(provider_total(METRIC_STALE_REPORTS, "a", 0), 0);
 }
 END_TEST
@@ -466,6 +523,8 @@ static Suite *make_suite(void) {
     tcase_add_test(tcase, refusals_and_our_own_key_never_open_it);
     tcase_add_test(tcase, a_client_that_leaves_a_probe_makes_the_next_one_the_probe);
     tcase_add_test(tcase, a_streaming_probe_closes_the_circuit_with_its_first_content);
+    tcase_add_test(tcase, a_probe_whose_answer_outlasts_its_lease_closes_the_circuit);
+    tcase_add_test(tcase, a_circuit_of_another_address_is_not_ours);
     tcase_add_test(tcase, readiness_fails_when_every_circuit_is_open);
     tcase_add_test(tcase, more_than_max_concurrency_go_to_the_fallback_or_hear_503);
     tcase_add_test(tcase, other_processes_count_too);

@@ -343,6 +343,33 @@ START_TEST(usage_that_cannot_be_is_invalid) {
 }
 END_TEST
 
+START_TEST(an_openai_model_may_think_until_its_tokens_are_gone) {
+    struct dialect_answer answer;
+    ck_assert_int_eq(
+        decode(&prov_openai_dialect,
+               "{\"choices\":[{\"message\":{\"content\":null,\"reasoning_content\":\"hm\"},"
+               "\"finish_reason\":\"length\"}],"
+               "\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":100}}",
+               &answer),
+        OUTCOME_OK);
+    ck_assert_uint_eq(answer.text.size, 0);
+    ck_assert_int_eq(answer.usage.completion_tokens, 100);
+}
+END_TEST
+
+/* A model may end its turn without a word (Messages API, "stop reasons": empty responses). */
+START_TEST(an_anthropic_model_may_say_nothing) {
+    struct dialect_answer answer;
+    ck_assert_int_eq(decode(&prov_anthropic_dialect,
+                            "{\"content\":[],\"stop_reason\":\"end_turn\",\"usage\":"
+                            "{\"input_tokens\":3,\"output_tokens\":2}}",
+                            &answer),
+                     OUTCOME_OK);
+    ck_assert_uint_eq(answer.text.size, 0);
+    ck_assert_int_eq(answer.usage.completion_tokens, 2);
+}
+END_TEST
+
 /* Row 19. */
 START_TEST(an_answer_without_text_is_no_answer) {
     static const struct {
@@ -362,7 +389,6 @@ START_TEST(an_answer_without_text_is_no_answer) {
         {&prov_openai_dialect, "{\"choices\":[{\"message\":{\"content\":[{\"text\":7}]}}]}"},
         {&prov_openai_dialect, "{\"error\":{\"message\":\"x\"}}"},
         {&prov_anthropic_dialect, "{\"content\":\"x\"}"},
-        {&prov_anthropic_dialect, "{\"content\":[]}"},
         {&prov_anthropic_dialect, "{\"content\":[{\"type\":\"tool_use\"}]}"},
         {&prov_huggingface_dialect, "[]"},
         {&prov_huggingface_dialect, "[{}]"},
@@ -450,6 +476,8 @@ static Suite *make_suite(void) {
     tcase_add_test(tcase, a_models_name_cannot_leave_its_place_in_the_address);
     tcase_add_loop_test(tcase, golden_answers, 0, sizeof(goldens) / sizeof(goldens[0]));
     tcase_add_test(tcase, usage_that_cannot_be_is_invalid);
+    tcase_add_test(tcase, an_openai_model_may_think_until_its_tokens_are_gone);
+    tcase_add_test(tcase, an_anthropic_model_may_say_nothing);
     tcase_add_test(tcase, an_answer_without_text_is_no_answer);
     tcase_add_test(tcase, only_a_word_of_an_error_is_kept);
     tcase_add_test(tcase, huggingface_says_how_long_a_model_loads);

@@ -97,7 +97,9 @@ static struct heard {
     struct fetch_head head;
     size_t size;
     char data[64];
-    bool pause; /* at the next piece */
+    bool pause;   /* at the next piece */
+    int limit_ms; /* at the head; 0: none */
+    unsigned stale_sends;
     enum outcome refuse;
 } heard;
 static struct fetch *current;
@@ -106,6 +108,9 @@ static enum outcome on_head(void *user, const struct fetch_head *head) {
     struct heard *to = user;
     to->heads++;
     to->head = *head;
+    if (to->limit_ms > 0) {
+        fetch_limit(current, to->limit_ms);
+    }
     return OUTCOME_OK;
 }
 
@@ -128,6 +133,7 @@ static void on_end(void *user, enum outcome outcome) {
     struct heard *to = user;
     to->ends++;
     to->outcome = outcome;
+    to->stale_sends = current != NULL ? fetch_stale_sends(current) : 0;
 }
 
 static const struct fetch_events events = {on_head, on_data, on_end};
@@ -178,8 +184,8 @@ static struct fetch *start_for(struct heard *to) {
                                     .deadline_ns = INT64_MAX,
                                     .events = &events,
                                     .user = to};
-    struct fetch *fetch = fetch_start(site, &request);
-    ck_assert_ptr_nonnull(fetch);
+    struct fetch *fetch;
+    ck_assert(fetch_start(site, &request, &fetch));
     ck_assert_int_eq(to->ends, 0); /* never from inside start */
     return fetch;
 }
@@ -240,7 +246,7 @@ START_TEST(a_kept_connection_that_is_closed_under_the_request_costs_one_more_try
     current = start_for(&heard);
     run_until(&heard.ends, 1);
     ck_assert_int_eq(heard.outcome, OUTCOME_OK);
-    ck_assert_uint_eq(fetch_stale_sends(current), 1);
+    ck_assert_uint_eq(heard.stale_sends, 1);
     ck_assert_uint_eq(requests, 3);
     ck_assert_uint_eq(peer_count, 2);
 }
@@ -251,6 +257,25 @@ START_TEST(a_fresh_connection_that_is_closed_is_not_tried_again) {
     exchange();
     ck_assert_int_eq(heard.outcome, OUTCOME_EMPTY_REPLY);
     ck_assert_uint_eq(requests, 1);
+}
+END_TEST
+
+START_TEST(another_protocol_is_no_answer) {
+    answers[0] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n"
+                 "{\"hello\":1}";
+    exchange();
+    ck_assert_int_eq(heard.outcome, OUTCOME_BAD_HTTP);
+    ck_assert_int_eq(heard.heads, 0);
+    ck_assert_uint_eq(heard.size, 0);
+}
+END_TEST
+
+START_TEST(what_may_take_so_long_only_is_ended_then) {
+    answers[0] = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell";
+    heard.limit_ms = 20;
+    exchange();
+    ck_assert_int_eq(heard.outcome, OUTCOME_TOTAL_TIMEOUT);
+    ck_assert_uint_eq(heard.size, 4);
 }
 END_TEST
 
@@ -405,45 +430,67 @@ static unsigned known_socks(void) {
     return count;
 }
 
-/* libcurl closes such a socket without telling; its descriptor comes again with the next one. */
-START_TEST(a_socket_that_never_got_connected_is_forgotten) {
+/* A listening socket whose queue is full, so that nobody who connects hears anything. */
+struct nowhere {
+    int fd, filler[4];
+    char url[64];
+    struct conf_provider provider;
+};
+
+static void nowhere_open(struct nowhere *nowhere) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof(address);
-    int full = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), filler[4];
-    ck_assert_int_eq(bind(full, (struct sockaddr *)&address, size), 0);
-    ck_assert_int_eq(listen(full, 0), 0);
-    ck_assert_int_eq(getsockname(full, (struct sockaddr *)&address, &size), 0);
+    nowhere->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(bind(nowhere->fd, (struct sockaddr *)&address, size), 0);
+    ck_assert_int_eq(listen(nowhere->fd, 0), 0);
+    ck_assert_int_eq(getsockname(nowhere->fd, (struct sockaddr *)&address, &size), 0);
     for (int i = 0; i < 4; i++) { /* from the second on nobody answers */
-        filler[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        (void)connect(filler[i], (struct sockaddr *)&address, size);
+        nowhere->filler[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        (void)connect(nowhere->filler[i], (struct sockaddr *)&address, size);
     }
-    struct conf_provider nowhere = provider;
-    char nowhere_url[64];
-    snprintf(nowhere_url, sizeof(nowhere_url), "http://127.0.0.1:%u/", ntohs(address.sin_port));
-    nowhere.url = nowhere_url;
-    struct fetch_site *ours = site,
-                      *theirs = fetch_site_new(fetcher, &nowhere, bytes_make(NULL, 0));
+    snprintf(nowhere->url, sizeof(nowhere->url), "http://127.0.0.1:%u/", ntohs(address.sin_port));
+    nowhere->provider = provider;
+    nowhere->provider.url = nowhere->url;
+}
+
+static void nowhere_close(struct nowhere *nowhere) {
+    for (int i = 0; i < 4; i++) {
+        close(nowhere->filler[i]);
+    }
+    close(nowhere->fd);
+}
+
+/* Connects, in vain, and gives up. */
+static void go_nowhere(struct nowhere *nowhere) {
+    struct fetch_site *theirs = fetch_site_new(fetcher, &nowhere->provider, bytes_make(NULL, 0));
+    struct fetch_request request = {.url = nowhere->url,
+                                    .body = BYTES_LITERAL(REQUEST),
+                                    .deadline_ns = INT64_MAX,
+                                    .events = &events,
+                                    .user = &heard};
+    struct fetch *fetch;
+    ck_assert(fetch_start(theirs, &request, &fetch));
+    ck_assert_uint_gt(fetch->opened_count, 0);
+    ck_assert_int_ge(event_base_loop(base, EVLOOP_NONBLOCK), 0);
+    ck_assert_int_eq(fetch->phase, FETCH_CONNECT);
+    ck_assert_uint_gt(known_socks(), 0);
+    fetch_cancel(fetch);
+}
+
+/* libcurl closes such a socket without telling; its descriptor comes again with the next one. */
+START_TEST(a_socket_that_never_got_connected_is_forgotten) {
+    struct nowhere nowhere;
+    nowhere_open(&nowhere);
     for (int i = 0; i < 3; i++) {
-        struct fetch_request request = {.url = nowhere_url,
-                                        .body = BYTES_LITERAL(REQUEST),
-                                        .deadline_ns = INT64_MAX,
-                                        .events = &events,
-                                        .user = &heard};
-        struct fetch *fetch = fetch_start(theirs, &request);
-        ck_assert(fetch->opened);
-        ck_assert_int_ge(event_base_loop(base, EVLOOP_NONBLOCK), 0);
-        ck_assert_int_eq(fetch->phase, FETCH_CONNECT);
-        fetch_cancel(fetch);
+        go_nowhere(&nowhere);
+        ck_assert_uint_eq(known_socks(), 0);
     }
-    site = ours;
-    answers[0] = ANSWER;
+    answers[0] = answers[1] = ANSWER;
+    exchange();
     exchange();
     ck_assert_int_eq(heard.outcome, OUTCOME_OK);
-    ck_assert_uint_le(known_socks(), 2);
-    for (int i = 0; i < 4; i++) {
-        close(filler[i]);
-    }
-    close(full);
+    ck_assert_uint_eq(known_socks(), 1); /* a kept connection stays registered */
+    nowhere_close(&nowhere);
 }
 END_TEST
 
@@ -540,6 +587,40 @@ START_TEST(retry_after_as_seconds_and_as_a_date) {
 }
 END_TEST
 
+static void on_readable(evutil_socket_t fd, short what, void *argument) {
+    int *count = argument;
+    char byte;
+    (void)what;
+    *count += (int)read(fd, &byte, 1);
+}
+
+/* A connection that failed and a lookup that failed, one after the other, as when the uplink is
+ * gone: the event of the lookup's descriptor stayed in the loop after its close, and a client's
+ * connection with the same number was never heard. */
+START_TEST(a_lookup_that_failed_leaves_no_event_behind) {
+    struct nowhere nowhere;
+    nowhere_open(&nowhere);
+    go_nowhere(&nowhere);
+    current = start_for(&heard);
+    wait_for_lookups(1);
+    say('n');
+    run_until(&heard.ends, 1);
+    ck_assert_int_eq(heard.outcome, OUTCOME_DNS);
+    ck_assert_uint_eq(known_socks(), 0);
+    for (int i = 0; i < 8; i++) { /* whatever numbers were free */
+        int pair[2], count = 0;
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+        struct event *event = event_new(base, pair[0], EV_READ | EV_PERSIST, on_readable, &count);
+        event_add(event, NULL);
+        ck_assert_int_eq(write(pair[1], "x", 1), 1);
+        ck_assert_int_ge(event_base_loop(base, EVLOOP_NONBLOCK), 0);
+        ck_assert_int_eq(count, 1);
+        event_free(event);
+    }
+    nowhere_close(&nowhere);
+}
+END_TEST
+
 static Suite *make_suite(void) {
     Suite *suite = suite_create("fetch");
     TCase *tcase = tcase_create("all");
@@ -550,6 +631,8 @@ static Suite *make_suite(void) {
     tcase_add_test(tcase, a_kept_connection_is_used_again);
     tcase_add_test(tcase, a_kept_connection_that_is_closed_under_the_request_costs_one_more_try);
     tcase_add_test(tcase, a_fresh_connection_that_is_closed_is_not_tried_again);
+    tcase_add_test(tcase, another_protocol_is_no_answer);
+    tcase_add_test(tcase, what_may_take_so_long_only_is_ended_then);
     tcase_add_test(tcase, a_refused_piece_ends_it_with_the_given_reason);
     tcase_add_test(tcase, cancelling_closes_the_connection_and_says_nothing_more);
     tcase_add_test(tcase, cancelling_before_anything_was_sent);
@@ -565,6 +648,7 @@ static Suite *make_suite(void) {
     tcase_add_test(names, its_failure_is_everybodys);
     tcase_add_test(names, the_next_one_leads_when_the_leader_is_cancelled);
     tcase_add_test(names, an_address_that_is_old_is_looked_up_anew);
+    tcase_add_test(names, a_lookup_that_failed_leaves_no_event_behind);
     suite_add_tcase(suite, names);
     return suite;
 }

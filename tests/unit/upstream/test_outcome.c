@@ -1,4 +1,4 @@
-/* The table of outcomes against RELIABILITY sections 2 and 4. */
+/* The table of outcomes against the fault matrix. */
 #include "config.h"
 
 #include "unit.h"
