@@ -43,5 +43,13 @@ FUZZ_SMOKE_TARGETS += fuzz-smoke-json
 fuzz-smoke-json:
 	$(FUZZ_SMOKE) json "$(libbase_a_SOURCES)" "$(BASE_LIBS)" $(FUZZ_COMPILE)
 
+check_PROGRAMS += tests/fuzz/fuzz_sse
+tests_fuzz_fuzz_sse_SOURCES = tests/fuzz/fuzz_sse.c tests/fuzz/replay.c
+tests_fuzz_fuzz_sse_LDADD = libbase.a $(BASE_LIBS)
+EXTRA_DIST += tests/fuzz/corpus/sse
+FUZZ_SMOKE_TARGETS += fuzz-smoke-sse
+fuzz-smoke-sse:
+	$(FUZZ_SMOKE) sse "$(libbase_a_SOURCES)" "$(BASE_LIBS)" $(FUZZ_COMPILE)
+
 fuzz-smoke: $(FUZZ_SMOKE_TARGETS)
 .PHONY: fuzz-smoke $(FUZZ_SMOKE_TARGETS)
