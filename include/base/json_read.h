@@ -4,6 +4,10 @@
  * Only what it accepted goes to jsmn (which alone accepts much that is not JSON). Doubled keys are
  * grammar-correct and pass here; json_find_doubled_key and the canonical form refuse them. Text is
  * never modified; tokens point into it. jsmn.h is included by json_read.c alone.
+ *
+ * Of a long text jsmn sees what is left when the insides of long strings are cut out, and an array
+ * of many numbers is one value, JSON_NUMBERS: an image of 20 MB is one token, a batch of a million
+ * tokens to embed too.
  */
 #ifndef OPTIROUTE_BASE_JSON_READ_H
 #define OPTIROUTE_BASE_JSON_READ_H
@@ -26,8 +30,11 @@ enum json_type {
     JSON_NUMBER,
     JSON_TRUE,
     JSON_FALSE,
-    JSON_NULL
+    JSON_NULL,
+    JSON_NUMBERS /* of a text of JSON_LONG_TEXT bytes: an array of 64 numbers or more */
 };
+
+#define JSON_LONG_TEXT 16384
 
 struct json_fault {
     size_t offset;      /* byte where it went wrong */
@@ -40,6 +47,7 @@ struct json_fault {
 int json_validate(struct bytes text, struct json_fault *fault);
 
 struct json_token;
+struct json_scan;
 
 /* A reader owns one growing token array (at most JSON_MAX_TOKENS) and is used for one document
  * after another; one per worker. Tokens are numbered; 0 is the root; a negative number means "no
@@ -47,8 +55,9 @@ struct json_token;
 struct json_reader {
     struct json_token *tokens; /* owned, kept from one document to the next */
     int capacity;
-    int count;         /* tokens of the document read last; 0 after a fault */
-    struct bytes text; /* borrowed; must live as long as the tokens are used */
+    int count;              /* tokens of the document read last; 0 after a fault */
+    struct bytes text;      /* borrowed; must live as long as the tokens are used */
+    struct json_scan *scan; /* of a reading in steps, while it is under way */
 };
 
 void json_reader_init(struct json_reader *reader);
@@ -56,13 +65,19 @@ void json_reader_fini(struct json_reader *reader);
 /* Validates and tokenises. 0, or -1 with the fault (too many values, that is tokens, and no memory
  * are faults too). */
 int json_read(struct json_reader *reader, struct bytes text, struct json_fault *fault);
+/* The same in steps of about `budget` bytes, so that a large text does not keep others waiting:
+ * begin, then step until it says something else than MORE. */
+enum json_progress { JSON_DONE, JSON_MORE, JSON_WRONG };
+int json_read_begin(struct json_reader *reader, struct bytes text, struct json_fault *fault);
+enum json_progress json_read_step(struct json_reader *reader, size_t budget,
+                                  struct json_fault *fault);
 
 enum json_type json_type(const struct json_reader *reader, int value);
 /* The value's own bytes; of a string without its quotes, still escaped. */
 struct bytes json_raw(const struct json_reader *reader, int value);
 /* Offset of the value's first byte (of a string: its quote) in the text, for faults. */
 size_t json_offset(const struct json_reader *reader, int value);
-/* Number of members or elements; 0 of what is no container. */
+/* Number of members or elements; 0 of what is no container, and of JSON_NUMBERS. */
 int json_count(const struct json_reader *reader, int value);
 /* First member's key / first element, -1 if empty. */
 int json_first(const struct json_reader *reader, int container);

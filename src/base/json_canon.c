@@ -32,7 +32,24 @@ static void put_quoted(struct buf *out, struct bytes text) {
     buf_append_char(out, '"');
 }
 
+/* Everything but the blanks. */
+static void put_numbers(struct buf *out, struct bytes raw) {
+    while (raw.size > 0) {
+        size_t plain = 0;
+        while (plain < raw.size && raw.data[plain] > ' ') {
+            plain++;
+        }
+        buf_append(out, raw.data, plain);
+        plain += plain < raw.size ? 1 : 0;
+        raw = bytes_make(raw.data + plain, raw.size - plain);
+    }
+}
+
 static enum json_canon_result put_scalar(struct walk *walk, int value) {
+    if (json_type(walk->reader, value) == JSON_NUMBERS) {
+        put_numbers(walk->out, json_raw(walk->reader, value));
+        return JSON_CANON_OK;
+    }
     if (json_type(walk->reader, value) != JSON_STRING) {
         buf_append_bytes(walk->out, json_raw(walk->reader, value));
         return JSON_CANON_OK;

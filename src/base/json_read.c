@@ -3,8 +3,10 @@
  * json_validate.c has judged the text before jsmn sees it, so nothing here checks syntax. Used by
  * every worker for request bodies and for what providers answer; never modifies the text.
  *
- * The surprise: jsmn's parent links are needed only while it parses. Afterwards the same field
- * holds the next sibling, which makes a step over a large value constant in time.
+ * Two surprises. jsmn's parent links are needed only while it parses; afterwards the same field
+ * holds the next sibling, which makes a step over a large value constant in time. And of a long
+ * text it gets a copy without the parts that the validator has found to be dull (json_scan.h); the
+ * tokens' places are moved to the text's own afterwards.
  */
 #include "base/json_read.h"
 
@@ -27,6 +29,8 @@
 #define MAX_CHAIN (2 * JSON_MAX_DEPTH + 1)
 /* Runs of so many members are sorted by insertion; real objects rarely have more. */
 #define SORT_RUN 8
+/* Instead of a token's number of elements: an array of numbers, kept whole. */
+#define IS_NUMBERS (-1)
 
 struct json_token {
     jsmntok_t token; /* .parent: the next sibling or -1, see above; .size of a key is 1 */
@@ -38,7 +42,17 @@ void json_reader_init(struct json_reader *reader) {
     *reader = (struct json_reader){0};
 }
 
+/* A reading in steps ends, done or not. */
+static void drop_scan(struct json_reader *reader) {
+    if (reader->scan != NULL && reader->scan->parts != NULL) {
+        free(reader->scan->parts->items);
+    }
+    free(reader->scan);
+    reader->scan = NULL;
+}
+
 void json_reader_fini(struct json_reader *reader) {
+    drop_scan(reader);
     free(reader->tokens);
     *reader = (struct json_reader){0};
 }
@@ -85,44 +99,181 @@ static bool is_scalar_word(char first) {
     return first != '{' && first != '[' && first != '"';
 }
 
-static void tokenise(struct json_reader *reader) {
+/* jsmn wants a delimiter behind a number or a word; a whole text may end there. */
+static bool tokenise_word(struct json_reader *reader) {
     const char *text = reader->text.data;
-    jsmntok_t *tokens = &reader->tokens[0].token;
     int start = (int)strspn(text, " \t\r\n"); /* the text is valid: some other byte follows */
-    if (is_scalar_word(text[start])) {
-        /* jsmn wants a delimiter behind a number or a word; a whole text may end there. */
-        int end = (int)reader->text.size;
-        while (strchr(" \t\r\n", text[end - 1]) != NULL) {
-            end--;
-        }
-        tokens[0] = (jsmntok_t){.type = JSMN_PRIMITIVE, .start = start, .end = end, .parent = -1};
-        return;
+    if (!is_scalar_word(text[start])) {
+        return false;
     }
-    jsmn_parser parser;
-    jsmn_init(&parser);
-    int parsed = jsmn_parse(&parser, text, reader->text.size, tokens, (unsigned)reader->capacity);
-    ASSERT(parsed == reader->count); /* the validator has counted them */
-    link_siblings(reader->tokens, reader->count);
+    int end = (int)reader->text.size;
+    while (strchr(" \t\r\n", text[end - 1]) != NULL) {
+        end--;
+    }
+    reader->tokens[0].token =
+        (jsmntok_t){.type = JSMN_PRIMITIVE, .start = start, .end = end, .parent = -1};
+    return true;
 }
 
-int json_read(struct json_reader *reader, struct bytes text, struct json_fault *fault) {
-    size_t values;
+static void tokenise(struct json_reader *reader, struct bytes text) {
+    jsmn_parser parser;
+    jsmn_init(&parser);
+    int parsed = jsmn_parse(&parser, text.data, text.size, &reader->tokens[0].token,
+                            (unsigned)reader->capacity);
+    ASSERT(parsed == reader->count); /* the validator has counted them */
+}
+
+/* What is left when the parts are cut out. */
+static bool cut_parts(struct bytes text, const struct json_parts *parts, struct buf *out) {
+    size_t at = 0;
+    if (buf_reserve(out, text.size - parts->cut) == NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < parts->count; i++) {
+        buf_append(out, text.data + at, parts->items[i].from - at);
+        at = parts->items[i].from + parts->items[i].size;
+    }
+    buf_append(out, text.data + at, text.size - at);
+    return true;
+}
+
+/* Bytes that were cut out before `place`, a place in what was left; those at `place` itself count
+ * when it is an end. */
+static size_t cut_before(const struct json_parts *parts, size_t place, bool is_end) {
+    size_t low = 0;
+    size_t high = parts->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        size_t at = parts->items[middle].at;
+        if (at < place || (is_end && at == place)) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low == 0
+               ? 0
+               : parts->items[low - 1].from + parts->items[low - 1].size - parts->items[low - 1].at;
+}
+
+/* From places in what was left to places in the text. A part lies inside a string's quotes or an
+ * array's brackets, or between blanks, so a token that begins or ends at one is that string. */
+static void move_places(struct json_reader *reader, const struct json_parts *parts) {
+    size_t next = 0; /* first part that is not before the token */
+    for (int i = 0; i < reader->count; i++) {
+        jsmntok_t *token = &reader->tokens[i].token;
+        size_t start = (size_t)token->start;
+        while (next < parts->count && parts->items[next].at < start) {
+            next++;
+        }
+        if (token->type == JSMN_ARRAY && next < parts->count && parts->items[next].is_numbers &&
+            parts->items[next].at == start + 1) {
+            token->size = IS_NUMBERS;
+        }
+        token->start += (int)cut_before(parts, start, false);
+        token->end += (int)cut_before(parts, (size_t)token->end, true);
+    }
+}
+
+static bool tokenise_long(struct json_reader *reader, const struct json_parts *parts) {
+    struct buf rest;
+    buf_init(&rest, 0);
+    bool done = cut_parts(reader->text, parts, &rest);
+    if (done) {
+        tokenise(reader, buf_bytes(&rest));
+        move_places(reader, parts);
+    }
+    buf_free(&rest);
+    return done;
+}
+
+/* The text is valid: makes its tokens. */
+static enum json_progress end_reading(struct json_reader *reader, const struct json_scan *scan,
+                                      struct json_fault *fault) {
+    int count = (int)scan->count;
+    bool done = reserve_tokens(reader, count);
+    if (done) {
+        reader->count = count;
+        if (tokenise_word(reader)) {
+            return JSON_DONE;
+        }
+        if (scan->parts != NULL && scan->parts->count > 0) {
+            done = tokenise_long(reader, scan->parts);
+        } else {
+            tokenise(reader, reader->text);
+        }
+    }
+    if (!done) {
+        reader->count = 0;
+        *fault = (struct json_fault){.reason = "out of memory", .no_memory = true};
+        return JSON_WRONG;
+    }
+    link_siblings(reader->tokens, reader->count);
+    return JSON_DONE;
+}
+
+static enum json_progress go_on(struct json_reader *reader, struct json_scan *scan, size_t budget,
+                                struct json_fault *fault) {
+    enum json_progress progress = json_scan_step(scan, budget, fault);
+    if (progress == JSON_DONE) {
+        progress = end_reading(reader, scan, fault);
+    }
+    if (progress != JSON_MORE && scan->parts != NULL) {
+        free(scan->parts->items);
+        scan->parts->items = NULL;
+    }
+    return progress;
+}
+
+/* A reading in steps: both live from begin to the end. */
+struct long_scan {
+    struct json_scan scan; /* first: freed as such */
+    struct json_parts parts;
+};
+
+static int begin(struct json_reader *reader, struct bytes text, struct json_fault *fault) {
     reader->count = 0;
     reader->text = text;
     if (text.size > INT_MAX) { /* jsmn counts in int */
         *fault = (struct json_fault){.offset = INT_MAX, .reason = "text is too long"};
         return -1;
     }
-    if (json_scan(text, JSON_MAX_TOKENS, &values, fault) == -1) {
+    return 0;
+}
+
+int json_read(struct json_reader *reader, struct bytes text, struct json_fault *fault) {
+    struct json_parts parts = {0};
+    struct json_scan scan;
+    if (begin(reader, text, fault) == -1) {
         return -1;
     }
-    if (!reserve_tokens(reader, (int)values)) {
+    json_scan_begin(&scan, text, JSON_MAX_TOKENS, text.size >= JSON_LONG_TEXT ? &parts : NULL);
+    return go_on(reader, &scan, SIZE_MAX, fault) == JSON_DONE ? 0 : -1;
+}
+
+int json_read_begin(struct json_reader *reader, struct bytes text, struct json_fault *fault) {
+    drop_scan(reader);
+    if (begin(reader, text, fault) == -1) {
+        return -1;
+    }
+    struct long_scan *both = calloc(1, sizeof(*both));
+    if (both == NULL) {
         *fault = (struct json_fault){.reason = "out of memory", .no_memory = true};
         return -1;
     }
-    reader->count = (int)values;
-    tokenise(reader);
+    json_scan_begin(&both->scan, text, JSON_MAX_TOKENS,
+                    text.size >= JSON_LONG_TEXT ? &both->parts : NULL);
+    reader->scan = &both->scan;
     return 0;
+}
+
+enum json_progress json_read_step(struct json_reader *reader, size_t budget,
+                                  struct json_fault *fault) {
+    enum json_progress progress = go_on(reader, reader->scan, budget, fault);
+    if (progress != JSON_MORE) {
+        drop_scan(reader);
+    }
+    return progress;
 }
 
 static const jsmntok_t *token_at(const struct json_reader *reader, int value) {
@@ -138,7 +289,7 @@ enum json_type json_type(const struct json_reader *reader, int value) {
     case JSMN_OBJECT:
         return JSON_OBJECT;
     case JSMN_ARRAY:
-        return JSON_ARRAY;
+        return token->size == IS_NUMBERS ? JSON_NUMBERS : JSON_ARRAY;
     case JSMN_STRING:
         return JSON_STRING;
     default:
@@ -177,7 +328,7 @@ int json_count(const struct json_reader *reader, int value) {
     if (token == NULL || (token->type != JSMN_OBJECT && token->type != JSMN_ARRAY)) {
         return 0;
     }
-    return token->size;
+    return token->size == IS_NUMBERS ? 0 : token->size;
 }
 
 int json_first(const struct json_reader *reader, int container) {

@@ -7,6 +7,7 @@
 #define OPTIROUTE_SRC_BASE_JSON_SCAN_H
 
 #include <endian.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -14,9 +15,49 @@
 #include "base/bytes.h"
 #include "base/json_read.h"
 
-/* json_validate with a bound: more than max_values values and keys together is a fault at the first
- * one too many. *values is their number, which is the number of tokens jsmn will make. */
-int json_scan(struct bytes text, size_t max_values, size_t *values, struct json_fault *fault);
+/* What may come next. */
+enum json_want {
+    JSON_WANT_VALUE,        /* a value and nothing else */
+    JSON_WANT_FIRST_VALUE,  /* after '[': a value or ']' */
+    JSON_WANT_KEY,          /* after ',' in an object: a key */
+    JSON_WANT_FIRST_KEY,    /* after '{': a key or '}' */
+    JSON_WANT_NEXT_OR_CLOSE /* after a value: ',' or the end of the container, or of the text */
+};
+
+/* A part of the text that whoever looks for tokens need not see: the inside of a long string, of a
+ * long array of numbers, of a long run of blanks. `from` counts in the text, `at` in what is left
+ * when all parts are cut out. */
+struct json_part {
+    size_t from, size, at;
+    bool is_numbers;
+};
+
+struct json_parts {
+    struct json_part *items; /* owned */
+    size_t count, capacity;
+    size_t cut; /* bytes of all of them */
+};
+
+#define JSON_PART_MIN 64 /* bytes of a string or of blanks, elements of an array of numbers */
+
+/* A pass over a text that may rest and go on. */
+struct json_scan {
+    const uint8_t *start, *at, *end;
+    uint64_t objects; /* bit 0: the innermost open container is an object */
+    unsigned depth;
+    size_t count; /* values and keys so far, which is the number of tokens jsmn will make */
+    size_t max_values;
+    enum json_want want;
+    const uint8_t *string;    /* resting inside a string: its first byte, else NULL */
+    bool is_key;              /* and it is a key */
+    struct json_parts *parts; /* filled when not NULL */
+    bool no_memory;           /* for parts */
+};
+
+void json_scan_begin(struct json_scan *scan, struct bytes text, size_t max_values,
+                     struct json_parts *parts);
+/* Goes on for about so many bytes. */
+enum json_progress json_scan_step(struct json_scan *scan, size_t budget, struct json_fault *fault);
 
 /* The four hexadecimal digits at `at`, or -1. */
 int json_hex4(const uint8_t *at);

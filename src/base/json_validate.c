@@ -10,6 +10,8 @@
  */
 #include "base/json_read.h"
 
+#include <stdlib.h>
+
 #include "json_scan.h"
 
 _Static_assert(JSON_MAX_DEPTH <= 64, "open containers are bits of one word");
@@ -18,15 +20,8 @@ _Static_assert(JSON_MAX_DEPTH <= 64, "open containers are bits of one word");
 struct stop {
     const uint8_t *at;
     const char *reason;
-};
-
-/* What may come next. */
-enum want {
-    WANT_VALUE,        /* a value and nothing else */
-    WANT_FIRST_VALUE,  /* after '[': a value or ']' */
-    WANT_KEY,          /* after ',' in an object: a key */
-    WANT_FIRST_KEY,    /* after '{': a key or '}' */
-    WANT_NEXT_OR_CLOSE /* after a value: ',' or the end of the container, or of the text */
+    const uint8_t *rest; /* it need not go on behind this */
+    bool rests;          /* it has stopped there, inside a string */
 };
 
 /* Always NULL, so that the scanners can return it. */
@@ -121,12 +116,16 @@ static const uint8_t *scan_non_ascii(const uint8_t *at, const uint8_t *end, stru
     return at;
 }
 
-/* `at` stands behind the opening quote; returns what follows the closing one. */
+/* `at` stands inside a string; returns what follows the closing quote, or where it rests. */
 static inline const uint8_t *scan_string(const uint8_t *at, const uint8_t *end, struct stop *stop) {
     while (at != NULL) {
-        at = json_plain_end(at, end);
-        if (at == end) {
-            return fail(stop, end, "string is not ended");
+        at = json_plain_end(at, stop->rest);
+        if (at >= stop->rest) {
+            if (at == end) {
+                return fail(stop, end, "string is not ended");
+            }
+            stop->rests = true;
+            return at;
         }
         if (*at == '"') {
             return at + 1;
@@ -186,11 +185,9 @@ static const uint8_t *scan_word(const uint8_t *at, const uint8_t *end, struct by
     return at + word.size;
 }
 
-/* A value that is not a container. */
+/* A number or a word. */
 static inline const uint8_t *scan_scalar(const uint8_t *at, const uint8_t *end, struct stop *stop) {
     switch (*at) {
-    case '"':
-        return scan_string(at + 1, end, stop);
     case '-':
     case '0':
     case '1':
@@ -216,15 +213,8 @@ static inline const uint8_t *scan_scalar(const uint8_t *at, const uint8_t *end, 
     }
 }
 
-/* A key and its colon. */
-static inline const uint8_t *scan_key(const uint8_t *at, const uint8_t *end, struct stop *stop) {
-    if (*at != '"') {
-        return fail(stop, at, "a key is missing");
-    }
-    at = scan_string(at + 1, end, stop);
-    if (at == NULL) {
-        return NULL;
-    }
+/* What follows a key. */
+static inline const uint8_t *scan_colon(const uint8_t *at, const uint8_t *end, struct stop *stop) {
     at = skip_blanks(at, end);
     if (at == end || *at != ':') {
         return fail(stop, at, "':' is missing");
@@ -239,81 +229,216 @@ static const char *why_not_next(unsigned depth, bool in_object) {
     return in_object ? "',' or '}' is missing" : "',' or ']' is missing";
 }
 
-/* Returns end, or NULL with the stop filled. */
-static const uint8_t *scan_document(const uint8_t *at, const uint8_t *end, size_t max_values,
-                                    size_t *values, struct stop *stop) {
-    uint64_t objects = 0; /* bit 0: the innermost open container is an object */
-    unsigned depth = 0;
-    size_t count = 0;
-    enum want want = WANT_VALUE;
+/* ---- parts that need not be seen again ---- */
 
-    for (;;) {
+static void add_part(struct json_scan *scan, const uint8_t *from, const uint8_t *to,
+                     bool is_numbers) {
+    struct json_parts *parts = scan->parts;
+    if (parts->count == parts->capacity) {
+        size_t capacity = parts->capacity == 0 ? 64 : 2 * parts->capacity;
+        struct json_part *items = realloc(parts->items, capacity * sizeof(*items));
+        if (items == NULL) {
+            scan->no_memory = true;
+            return;
+        }
+        parts->items = items;
+        parts->capacity = capacity;
+    }
+    size_t offset = (size_t)(from - scan->start);
+    size_t size = (size_t)(to - from);
+    parts->items[parts->count++] = (struct json_part){
+        .from = offset, .size = size, .at = offset - parts->cut, .is_numbers = is_numbers};
+    parts->cut += size;
+}
+
+/* `to` stands behind the closing quote. */
+static inline void note_string(struct json_scan *scan, const uint8_t *from, const uint8_t *to) {
+    if (scan->parts != NULL && to - 1 - from >= JSON_PART_MIN) {
+        add_part(scan, from, to - 1, false);
+    }
+}
+
+/* One blank stays on each side, so that no token begins or ends at a cut. */
+static inline void note_blanks(struct json_scan *scan, const uint8_t *from, const uint8_t *to) {
+    if (scan->parts != NULL && to - from >= JSON_PART_MIN) {
+        add_part(scan, from + 1, to - 1, false);
+    }
+}
+
+/* `at` stands behind a '['. When there are many numbers and nothing else: what follows the ']',
+ * else NULL. (Batches of tokens to embed are such, and embeddings.) */
+static const uint8_t *scan_numbers(struct json_scan *scan, const uint8_t *at) {
+    const uint8_t *from = at;
+    const uint8_t *end = scan->end;
+    struct stop ignored = {.rest = end};
+    for (size_t count = 1;; count++) {
         at = skip_blanks(at, end);
+        if (at == end || !(is_digit(*at) || *at == '-')) {
+            return NULL;
+        }
+        at = scan_number(at, end, &ignored);
+        at = at != NULL ? skip_blanks(at, end) : NULL;
+        if (at == NULL || at == end) {
+            return NULL;
+        }
+        if (*at == ']') {
+            if (count < JSON_PART_MIN) {
+                return NULL;
+            }
+            add_part(scan, from, at, true);
+            return at + 1;
+        }
+        if (*at != ',') {
+            return NULL;
+        }
+        at++;
+    }
+}
+
+/* ---- the pass ---- */
+
+/* `at` stands on a '{' or '['. */
+static const uint8_t *open_container(struct json_scan *scan, const uint8_t *at, struct stop *stop) {
+    if (scan->depth == JSON_MAX_DEPTH) {
+        return fail(stop, at, "nested too deeply");
+    }
+    if (scan->parts != NULL && *at == '[') {
+        const uint8_t *after = scan_numbers(scan, at + 1);
+        if (after != NULL) {
+            scan->want = JSON_WANT_NEXT_OR_CLOSE;
+            return after;
+        }
+    }
+    scan->depth++;
+    scan->objects = scan->objects << 1 | (*at == '{');
+    scan->want = *at == '{' ? JSON_WANT_FIRST_KEY : JSON_WANT_FIRST_VALUE;
+    return at + 1;
+}
+
+static inline void close_container(struct json_scan *scan) {
+    scan->objects >>= 1;
+    scan->depth--;
+    scan->want = JSON_WANT_NEXT_OR_CLOSE;
+}
+
+/* Behind the end of a string, when it did not rest in it. */
+static inline const uint8_t *end_string(struct json_scan *scan, const uint8_t *at,
+                                        struct stop *stop) {
+    if (at == NULL || stop->rests) {
+        return at;
+    }
+    note_string(scan, scan->string, at);
+    scan->string = NULL;
+    if (!scan->is_key) {
+        scan->want = JSON_WANT_NEXT_OR_CLOSE;
+        return at;
+    }
+    scan->want = JSON_WANT_VALUE;
+    return scan_colon(at, scan->end, stop);
+}
+
+static inline const uint8_t *begin_string(struct json_scan *scan, const uint8_t *at, bool is_key,
+                                          struct stop *stop) {
+    scan->string = at + 1;
+    scan->is_key = is_key;
+    return end_string(scan, scan_string(at + 1, scan->end, stop), stop);
+}
+
+/* A key, a container's opening, or a whole value. */
+static inline const uint8_t *scan_item(struct json_scan *scan, const uint8_t *at,
+                                       struct stop *stop) {
+    uint8_t c = *at;
+    if (scan->count++ == scan->max_values) {
+        return fail(stop, at, "too many values");
+    }
+    if (scan->want == JSON_WANT_KEY || scan->want == JSON_WANT_FIRST_KEY) {
+        return c == '"' ? begin_string(scan, at, true, stop) : fail(stop, at, "a key is missing");
+    }
+    if (c == '"') {
+        return begin_string(scan, at, false, stop);
+    }
+    if (c == '{' || c == '[') {
+        return open_container(scan, at, stop);
+    }
+    scan->want = JSON_WANT_NEXT_OR_CLOSE;
+    return scan_scalar(at, scan->end, stop);
+}
+
+/* A comma or a closing bracket. */
+static inline const uint8_t *scan_next(struct json_scan *scan, const uint8_t *at,
+                                       struct stop *stop) {
+    bool in_object = (scan->objects & 1) != 0;
+    if (scan->depth > 0 && *at == ',') {
+        scan->want = in_object ? JSON_WANT_KEY : JSON_WANT_VALUE;
+    } else if (scan->depth > 0 && *at == (in_object ? '}' : ']')) {
+        close_container(scan);
+    } else {
+        return fail(stop, at, why_not_next(scan->depth, in_object));
+    }
+    return at + 1;
+}
+
+/* Returns end, or where it rests, or NULL with the stop filled. */
+static const uint8_t *scan_some(struct json_scan *scan, const uint8_t *at, struct stop *stop) {
+    const uint8_t *end = scan->end;
+    if (scan->string != NULL) {
+        at = end_string(scan, scan_string(at, end, stop), stop);
+    }
+    while (at != NULL && at < stop->rest) {
+        const uint8_t *blanks = at;
+        at = skip_blanks(at, end);
+        note_blanks(scan, blanks, at);
         if (at == end) {
             break;
         }
         uint8_t c = *at;
-        bool in_object = (objects & 1) != 0;
-        if (want == WANT_NEXT_OR_CLOSE) {
-            if (depth > 0 && c == ',') {
-                want = in_object ? WANT_KEY : WANT_VALUE;
-            } else if (depth > 0 && c == (in_object ? '}' : ']')) {
-                objects >>= 1;
-                depth--;
-            } else {
-                return fail(stop, at, why_not_next(depth, in_object));
-            }
-            at++;
-            continue;
-        }
-        if ((want == WANT_FIRST_KEY && c == '}') || (want == WANT_FIRST_VALUE && c == ']')) {
-            objects >>= 1;
-            depth--;
-            want = WANT_NEXT_OR_CLOSE;
-            at++;
-            continue;
-        }
-        if (count++ == max_values) {
-            return fail(stop, at, "too many values");
-        }
-        if (want == WANT_KEY || want == WANT_FIRST_KEY) {
-            at = scan_key(at, end, stop);
-            want = WANT_VALUE;
-        } else if (c == '{' || c == '[') {
-            if (depth == JSON_MAX_DEPTH) {
-                return fail(stop, at, "nested too deeply");
-            }
-            depth++;
-            objects = objects << 1 | (c == '{');
-            want = c == '{' ? WANT_FIRST_KEY : WANT_FIRST_VALUE;
+        if (scan->want == JSON_WANT_NEXT_OR_CLOSE) {
+            at = scan_next(scan, at, stop);
+        } else if ((scan->want == JSON_WANT_FIRST_KEY && c == '}') ||
+                   (scan->want == JSON_WANT_FIRST_VALUE && c == ']')) {
+            close_container(scan);
             at++;
         } else {
-            at = scan_scalar(at, end, stop);
-            want = WANT_NEXT_OR_CLOSE;
-        }
-        if (at == NULL) {
-            return NULL;
+            at = scan_item(scan, at, stop);
         }
     }
-    if (want != WANT_NEXT_OR_CLOSE || depth > 0) {
-        return fail(stop, end, count == 0 ? "no value at all" : "the text ends too early");
+    if (at == end && (scan->want != JSON_WANT_NEXT_OR_CLOSE || scan->depth > 0)) {
+        return fail(stop, end, scan->count == 0 ? "no value at all" : "the text ends too early");
     }
-    *values = count;
     return at;
 }
 
-int json_scan(struct bytes text, size_t max_values, size_t *values, struct json_fault *fault) {
+void json_scan_begin(struct json_scan *scan, struct bytes text, size_t max_values,
+                     struct json_parts *parts) {
     /* An address to count from even when there is no text. */
     const uint8_t *start = text.size > 0 ? (const uint8_t *)text.data : (const uint8_t *)"";
-    struct stop stop = {.at = start};
-    if (scan_document(start, start + text.size, max_values, values, &stop) == NULL) {
-        *fault = (struct json_fault){.offset = (size_t)(stop.at - start), .reason = stop.reason};
-        return -1;
+    *scan = (struct json_scan){.start = start,
+                               .at = start,
+                               .end = start + text.size,
+                               .max_values = max_values,
+                               .want = JSON_WANT_VALUE,
+                               .parts = parts};
+}
+
+enum json_progress json_scan_step(struct json_scan *scan, size_t budget, struct json_fault *fault) {
+    size_t left = (size_t)(scan->end - scan->at);
+    struct stop stop = {.at = scan->at, .rest = scan->at + (budget < left ? budget : left)};
+    const uint8_t *at = scan_some(scan, scan->at, &stop);
+    if (at == NULL) {
+        *fault =
+            (struct json_fault){.offset = (size_t)(stop.at - scan->start), .reason = stop.reason};
+        return JSON_WRONG;
     }
-    return 0;
+    if (scan->no_memory) {
+        *fault = (struct json_fault){.reason = "out of memory", .no_memory = true};
+        return JSON_WRONG;
+    }
+    scan->at = at;
+    return at == scan->end ? JSON_DONE : JSON_MORE;
 }
 
 int json_validate(struct bytes text, struct json_fault *fault) {
-    size_t values;
-    return json_scan(text, SIZE_MAX, &values, fault);
+    struct json_scan scan;
+    json_scan_begin(&scan, text, SIZE_MAX, NULL);
+    return json_scan_step(&scan, SIZE_MAX, fault) == JSON_DONE ? 0 : -1;
 }

@@ -118,6 +118,34 @@ static void check_writer(struct bytes text, struct arena *arena, struct bytes ca
     buf_free(&again);
 }
 
+/* A long text is read without its dull parts, here in steps too: with the same result. */
+static void check_long(struct bytes text, struct arena *arena, struct bytes canon) {
+    struct json_reader reader;
+    struct json_fault fault;
+    struct buf padded, again;
+    size_t offset;
+    buf_init(&padded, 0);
+    buf_init(&again, 0);
+    for (int i = 0; i < JSON_LONG_TEXT; i++) {
+        buf_append_char(&padded, ' ');
+    }
+    buf_append_bytes(&padded, text);
+    json_reader_init(&reader);
+    ASSERT(json_read_begin(&reader, buf_bytes(&padded), &fault) == 0);
+    enum json_progress progress = JSON_MORE;
+    while (progress == JSON_MORE) {
+        progress = json_read_step(&reader, 1 + text.size % 50, &fault);
+    }
+    ASSERT((progress == JSON_DONE) == (json_validate(text, &fault) == 0));
+    if (progress == JSON_DONE && json_canon(&reader, 0, arena, &again, &offset) == JSON_CANON_OK &&
+        canon.size > 0) {
+        ASSERT(bytes_equal(buf_bytes(&again), canon));
+    }
+    json_reader_fini(&reader);
+    buf_free(&padded);
+    buf_free(&again);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct bytes text = bytes_make((const char *)data, size);
     struct arena arena;
@@ -131,6 +159,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         ASSERT(bytes_equal(buf_bytes(&canon), buf_bytes(&again)));
         check_writer(text, &arena, buf_bytes(&canon));
     }
+    check_long(text, &arena, buf_bytes(&canon));
     buf_clear(&again);
     buf_append_char(&again, '"');
     json_escape(&again, text);

@@ -158,6 +158,7 @@ END_TEST
 struct node {
     enum json_type type;
     struct bytes text; /* decoded string, or a number's or word's spelling */
+    int length;        /* JSON_NUMBERS: of them */
     int count;
     struct bytes names[MAX_ITEMS]; /* of an object: decoded, all different */
     struct node *items[MAX_ITEMS];
@@ -168,6 +169,8 @@ static unsigned seed;
 static int below(int bound) {
     return rand_r(&seed) % bound;
 }
+
+static bool long_values; /* now and then a string or an array of numbers that is long */
 
 static struct bytes random_text(void) {
     static const char *const pieces[] = {
@@ -180,6 +183,9 @@ static struct bytes random_text(void) {
         if (below(12) == 0) {
             buf_append_char(&text, '\0');
         }
+    }
+    for (int i = long_values && below(4) == 0 ? 50 + below(50) : 0; i > 0; i--) {
+        buf_append_char(&text, 'x');
     }
     struct bytes copy = arena_copy(&arena, buf_bytes(&text));
     buf_free(&text);
@@ -206,7 +212,11 @@ static struct node *random_tree(int depth) {
     if (depth == 0) {
         node->type = below(4) == 0 ? JSON_ARRAY : JSON_OBJECT;
     }
-    if (node->type == JSON_NUMBER) {
+    if (long_values && depth > 0 && below(8) == 0) {
+        node->type = JSON_NUMBERS;
+        node->count = 0;
+        node->length = 50 + below(50);
+    } else if (node->type == JSON_NUMBER) {
         node->text = bytes_from_str(numbers[below(sizeof(numbers) / sizeof(numbers[0]))]);
     } else if (node->type == JSON_STRING) {
         node->text = random_text();
@@ -262,6 +272,14 @@ static void print_tree(struct buf *out, const struct node *node, bool plain) {
         print_string(out, node->text, plain);
     } else if (node->type == JSON_NUMBER) {
         buf_append_bytes(out, node->text);
+    } else if (node->type == JSON_NUMBERS) {
+        buf_append_char(out, '[');
+        for (int i = 0; i < node->length; i++) {
+            print_blanks(out, plain);
+            buf_printf(out, i == 0 ? "%d" : ",%d", i);
+        }
+        print_blanks(out, plain);
+        buf_append_char(out, ']');
     } else if (node->type != JSON_ARRAY && node->type != JSON_OBJECT) {
         buf_append_str(out, words[node->type]);
     } else {
@@ -413,6 +431,51 @@ START_TEST(equal_meaning_and_equal_form_are_the_same) {
 }
 END_TEST
 
+/* A text is read in another way when it is long, and in steps; its form is that of the short one.
+ */
+START_TEST(a_long_text_has_the_form_of_a_short_one) {
+    struct buf text, canon, other;
+    struct json_fault fault;
+    size_t offset;
+    buf_init(&text, 0);
+    buf_init(&canon, 0);
+    buf_init(&other, 0);
+    seed = 20261127;
+    long_values = true;
+    unsigned is_short = 0;
+    for (int i = 0; i < 4000; i++) {
+        arena_reset(&arena);
+        struct node *tree = random_tree(0);
+        buf_clear(&text);
+        print_tree(&text, tree, true);
+        is_short += text.size < JSON_LONG_TEXT;
+        ck_assert_int_eq(make_canon(buf_bytes(&text), &canon, &offset), JSON_CANON_OK);
+        buf_clear(&text);
+        for (int j = 0; j < JSON_LONG_TEXT; j++) {
+            buf_append_char(&text, ' ');
+        }
+        print_tree(&text, tree, false);
+        size_t budget = (size_t)(1 + below(300));
+        enum json_progress progress = JSON_MORE;
+        ck_assert_int_eq(json_read_begin(&reader, buf_bytes(&text), &fault), 0);
+        while (progress == JSON_MORE) {
+            progress = json_read_step(&reader, budget, &fault);
+        }
+        ck_assert_int_eq(progress, JSON_DONE);
+        arena_reset(&scratch);
+        buf_clear(&other);
+        ck_assert_int_eq(json_canon(&reader, 0, &scratch, &other, &offset), JSON_CANON_OK);
+        ck_assert_msg(bytes_equal(buf_bytes(&other), buf_bytes(&canon)), "%.*s\nnow\n%.*s",
+                      (int)canon.size, canon.data, (int)other.size, other.data);
+    }
+    ck_assert_uint_gt(is_short, 3900);
+    long_values = false;
+    buf_free(&text);
+    buf_free(&canon);
+    buf_free(&other);
+}
+END_TEST
+
 static Suite *make_suite(void) {
     Suite *suite = suite_create("json_canon");
     TCase *form = tcase_create("form");
@@ -427,6 +490,7 @@ static Suite *make_suite(void) {
     tcase_add_checked_fixture(property, set_up, tear_down);
     tcase_set_timeout(property, 120);
     tcase_add_test(property, equal_meaning_and_equal_form_are_the_same);
+    tcase_add_test(property, a_long_text_has_the_form_of_a_short_one);
     suite_add_tcase(suite, property);
     return suite;
 }

@@ -265,12 +265,12 @@ static struct bytes repeat(const char *open, const char *item, int count, const 
 START_TEST(tokens_grow_and_are_kept) {
     READ("1");
     ck_assert_int_eq(reader.capacity, 256);
-    read_text(repeat("[", "1", 256, "]"));
+    read_text(repeat("[", "null", 256, "]"));
     ck_assert_int_eq(reader.capacity, 512);
     const struct json_token *tokens = reader.tokens;
     READ("1");
     ck_assert_ptr_eq(reader.tokens, tokens);
-    read_text(repeat("[", "1", JSON_MAX_TOKENS - 1, "]"));
+    read_text(repeat("[", "null", JSON_MAX_TOKENS - 1, "]"));
     ck_assert_int_eq(reader.capacity, JSON_MAX_TOKENS);
     ck_assert_int_eq(reader.count, JSON_MAX_TOKENS);
 }
@@ -281,7 +281,7 @@ START_TEST(one_value_too_many_is_a_fault) {
         const char *open, *item, *close;
         int fits; /* so many items make JSON_MAX_TOKENS values or one less */
     } rows[] = {
-        {"[", "1", "]", JSON_MAX_TOKENS - 1},
+        {"[", "true", "]", JSON_MAX_TOKENS - 1},
         {"[", "[]", "]", JSON_MAX_TOKENS - 1},
         {"{", "\"k\":1", "}", (JSON_MAX_TOKENS - 1) / 2},
         {"[", "{\"k\":\"v\"}", "]", (JSON_MAX_TOKENS - 1) / 3},
@@ -295,6 +295,81 @@ START_TEST(one_value_too_many_is_a_fault) {
         ck_assert_str_eq(fault.reason, "too many values");
         ck_assert_uint_ge(fault.offset + strlen(rows[i].item) + 2, more.size);
     }
+}
+END_TEST
+
+/* Where everything is, though jsmn did not see most of it. */
+START_TEST(a_long_text_has_its_parts_in_place) {
+    buf_clear(&text_buf);
+    buf_append_str(&text_buf, "{\"a\" : \"");
+    for (int i = 0; i < 20000; i++) {
+        buf_append_str(&text_buf, i % 100 == 0 ? "\\\"" : "x");
+    }
+    buf_append_str(&text_buf, "\",\"n\":[ -1.5e3");
+    for (int i = 0; i < 100000; i++) {
+        buf_append_str(&text_buf, i % 3 == 0 ? " , 1" : ",2");
+    }
+    buf_append_str(&text_buf, " ],");
+    for (int i = 0; i < 1000; i++) {
+        buf_append_str(&text_buf, "\n\t");
+    }
+    buf_append_str(&text_buf, "\"few\":[1,2],\"mixed\":[");
+    for (int i = 0; i < 100; i++) {
+        buf_append_str(&text_buf, "7,");
+    }
+    buf_append_str(&text_buf, "null],\"e\":[],\"last\":\"z\"}");
+    struct bytes text = buf_bytes(&text_buf);
+    for (size_t budget = 1; budget < 200000; budget = budget * 3 + 1) {
+        enum json_progress progress = JSON_MORE;
+        unsigned steps = 0;
+        ck_assert_int_eq(json_read_begin(&reader, text, &fault), 0);
+        while (progress == JSON_MORE) {
+            progress = json_read_step(&reader, budget, &fault);
+            steps++;
+        }
+        ck_assert_int_eq(progress, JSON_DONE);
+        ck_assert_uint_ge(steps, budget < 10000 ? 3 : 1);
+        ck_assert_int_eq(json_count(&reader, 0), 6);
+        struct bytes a = json_raw(&reader, json_get(&reader, 0, "a"));
+        ck_assert_uint_eq(a.size, 20200);
+        ck_assert(a.data == text.data + 8 && a.data[a.size] == '"');
+        int numbers = json_get(&reader, 0, "n");
+        ck_assert_int_eq(json_type(&reader, numbers), JSON_NUMBERS);
+        ck_assert_int_eq(json_count(&reader, numbers), 0);
+        ck_assert_int_eq(json_first(&reader, numbers), -1);
+        ck_assert(bytes_start_with(json_raw(&reader, numbers), BYTES_LITERAL("[ -1.5e3 , 1,2,2")));
+        ck_assert_int_eq(json_count(&reader, json_get(&reader, 0, "few")), 2);
+        ck_assert_int_eq(json_count(&reader, json_get(&reader, 0, "mixed")), 101);
+        ck_assert_int_eq(json_type(&reader, json_get(&reader, 0, "e")), JSON_ARRAY);
+        ck_assert_bytes(json_raw(&reader, json_get(&reader, 0, "last")), "z");
+    }
+    ck_assert_int_eq(json_read(&reader, text, &fault), 0);
+    ck_assert_bytes(json_raw(&reader, json_get(&reader, 0, "last")), "z");
+}
+END_TEST
+
+/* The same fault at the same place, in one go and in steps; and a reading that is given up. */
+START_TEST(a_fault_is_found_in_steps_too) {
+    struct bytes text = repeat("[",
+                               "\"a string that is long enough to be a part of the text that "
+                               "nobody looks at\"",
+                               1000, ",\"\x01\"]");
+    struct json_fault whole;
+    ck_assert_int_eq(json_read(&reader, text, &whole), -1);
+    for (size_t budget = 1; budget < 100000; budget *= 7) {
+        enum json_progress progress = JSON_MORE;
+        ck_assert_int_eq(json_read_begin(&reader, text, &fault), 0);
+        while (progress == JSON_MORE) {
+            progress = json_read_step(&reader, budget, &fault);
+        }
+        ck_assert_int_eq(progress, JSON_WRONG);
+        ck_assert_uint_eq(fault.offset, whole.offset);
+        ck_assert_str_eq(fault.reason, whole.reason);
+    }
+    ck_assert_int_eq(json_read_begin(&reader, text, &fault), 0);
+    ck_assert_int_eq(json_read_step(&reader, 100, &fault), JSON_MORE);
+    READ("[1]");
+    ck_assert_int_eq(json_read_begin(&reader, text, &fault), 0); /* the fixture ends this one */
 }
 END_TEST
 
@@ -528,6 +603,8 @@ static Suite *make_suite(void) {
     tcase_set_timeout(bounds, 60);
     tcase_add_test(bounds, tokens_grow_and_are_kept);
     tcase_add_test(bounds, one_value_too_many_is_a_fault);
+    tcase_add_test(bounds, a_long_text_has_its_parts_in_place);
+    tcase_add_test(bounds, a_fault_is_found_in_steps_too);
     tcase_add_test(bounds, four_megabytes_of_brackets_stop_at_the_limit);
     tcase_add_test(bounds, a_hundred_thousand_levels_stop_at_the_limit);
     tcase_add_test(bounds, siblings_are_what_the_offsets_say);
