@@ -37,6 +37,13 @@ struct http_limits {
     size_t stream_buffer_bytes; /* 256 KiB: above it http_reply_is_full */
 };
 
+/* Why a request will not be answered in full. */
+enum http_abort {
+    HTTP_CLIENT_LEFT,    /* closed, reset, or shut its side before the answer */
+    HTTP_CLIENT_STALLED, /* did not read for send_stall_ms */
+    HTTP_SERVER_ENDS     /* http_server_free */
+};
+
 /* Of each exchange handed over by `request`, exactly one of `finished` and `aborted` is called, or
  * neither after http_reply_break. `finished` comes from within http_reply and http_reply_end;
  * `aborted` and `writable` come from the loop, never from within a call of this header (but for
@@ -51,9 +58,9 @@ struct http_callbacks {
      * once when it does not answer). head may be NULL (not parsed). No `aborted` follows. */
     void (*fault)(void *context, struct http_exchange *exchange, const struct http_head *head,
                   const struct http_fault *fault);
-    /* The client left (or stalled) before the answer was complete; the exchange is void after this
-     * call. Only for exchanges that were handed over and not answered in full. */
-    void (*aborted)(void *context, struct http_exchange *exchange);
+    /* The answer cannot be completed; the exchange is void after this call. Only for exchanges that
+     * were handed over and not answered in full. */
+    void (*aborted)(void *context, struct http_exchange *exchange, enum http_abort why);
     /* The answer's last byte was written or buffered; may be NULL. */
     void (*finished)(void *context, struct http_exchange *exchange);
     /* A streamed answer fell below half of stream_buffer_bytes again after it was full; may be
@@ -103,6 +110,10 @@ bool http_reply_is_full(const struct http_exchange *exchange);
 void http_reply_end(struct http_exchange *exchange);
 void http_reply_break(struct http_exchange *exchange);
 
+/* From inside `request` only: the handler takes over the memory in which the request lies, so that
+ * head and body stay valid until buf_free(memory). False: they lie in a buffer that is everybody's
+ * and must be copied to be kept (bodies that came in one read, or with another request behind). */
+bool http_exchange_take_request(struct http_exchange *exchange, struct buf *memory);
 /* The handler's own pointer, NULL for each new request. */
 void http_exchange_set_user(struct http_exchange *exchange, void *user);
 void *http_exchange_user(const struct http_exchange *exchange);

@@ -236,7 +236,8 @@ static void on_fault(void *context, struct http_exchange *exchange, const struct
     refuse(&call, fault->status, "invalid_http", fault->reason);
 }
 
-static void on_aborted(void *context, struct http_exchange *exchange) {
+static void on_aborted(void *context, struct http_exchange *exchange, enum http_abort why) {
+    (void)why;
     (void)context;
     struct api_call *call = http_exchange_user(exchange);
     if (call == NULL || call->flow == NULL) {

@@ -137,7 +137,7 @@ static void probe_client(struct http_conn *conn) {
     struct pollfd descriptor = {.fd = conn->transport.fd, .events = POLLRDHUP};
     if (poll(&descriptor, 1, 0) == 1 &&
         (descriptor.revents & (POLLRDHUP | POLLERR | POLLHUP | POLLNVAL)) != 0) {
-        conn_abort(conn);
+        conn_abort(conn, HTTP_CLIENT_LEFT);
         return;
     }
     conn->input_waits = true;
@@ -243,14 +243,14 @@ void conn_check_deadlines(struct http_conn *conn) {
     }
     if (now_ns >= conn->stall_ns) {
         log_debug("client does not read its answer, closing");
-        conn_abort(conn);
+        conn_abort(conn, HTTP_CLIENT_STALLED);
         return;
     }
     if (conn->state == CONN_HEAD || conn->state == CONN_BODY) {
         conn_time_out(conn);
         conn_update_events(conn);
     } else {
-        conn_abort(conn);
+        conn_abort(conn, HTTP_CLIENT_LEFT);
     }
 }
 
@@ -309,7 +309,7 @@ void conn_queue(struct http_conn *conn) {
 
 void conn_run_queued(struct http_conn *conn) {
     if (conn->broken) {
-        conn_abort(conn);
+        conn_abort(conn, HTTP_CLIENT_LEFT);
         return;
     }
     switch (conn->state) {
@@ -336,10 +336,10 @@ void conn_break(struct http_conn *conn) {
     conn_queue(conn);
 }
 
-void conn_abort(struct http_conn *conn) {
+void conn_abort(struct http_conn *conn, enum http_abort why) {
     struct http_server *server = conn->server;
     if (conn_is_open(conn->state) && !conn->exchange.faulty) {
-        server->callbacks.aborted(server->context, &conn->exchange);
+        server->callbacks.aborted(server->context, &conn->exchange, why);
     }
     conn_close(conn);
 }

@@ -24,6 +24,7 @@
 #include "http/http_server.h"
 
 #define HTTP_SCRATCH_SIZE 65536            /* one read */
+#define HTTP_READ_MAX (256 * 1024)         /* one read of a large body: others wait meanwhile */
 #define HTTP_BATCH_SIZE 65536              /* answers of one turn, before they are written */
 #define HTTP_TURN_REQUESTS 64              /* handed over in one turn at most */
 #define HTTP_TURN_OUTPUT (256 * 1024)      /* bytes answered in one turn, about */
@@ -147,7 +148,7 @@ void conn_break(struct http_conn *conn);
 /* The answer is complete and its bytes are gone: keep, linger or close, as conn->after says. */
 void conn_answered(struct http_conn *conn);
 /* Tells the handler (if it has an unanswered request) and closes. Never under a handler. */
-void conn_abort(struct http_conn *conn);
+void conn_abort(struct http_conn *conn, enum http_abort why);
 /* The one way to close. The memory stays until the end of the loop turn. */
 void conn_close(struct http_conn *conn);
 void conn_free(struct http_conn *conn);

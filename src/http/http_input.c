@@ -234,6 +234,17 @@ static void take_from_in(struct http_conn *conn) {
 
 /* ---- reading ---- */
 
+bool http_exchange_take_request(struct http_exchange *exchange, struct buf *memory) {
+    struct http_conn *conn = conn_of(exchange);
+    ASSERT(conn->state == CONN_HANDLING && conn->server->turn == conn);
+    if (conn->in.size == 0 || conn->more_input) {
+        return false;
+    }
+    *memory = conn->in;
+    buf_init(&conn->in, 0);
+    return true;
+}
+
 /* Room for the rest of a body. It grows with what came, not with what was announced, and never past
  * what was announced. */
 static char *body_room(struct http_conn *conn, size_t *room) {
@@ -246,6 +257,7 @@ static char *body_room(struct http_conn *conn, size_t *room) {
     }
     char *at = buf_reserve(&conn->in, least);
     *room = conn->in.capacity - conn->in.size;
+    *room = *room < HTTP_READ_MAX ? *room : HTTP_READ_MAX;
     return at;
 }
 

@@ -59,7 +59,7 @@ void http_server_free(struct http_server *server) {
         return;
     }
     while ((conn = TAILQ_FIRST(&server->connections)) != NULL) {
-        conn_abort(conn);
+        conn_abort(conn, HTTP_SERVER_ENDS);
     }
     free_dead(server);
     event_del(&server->deferred);

@@ -74,7 +74,8 @@ static void on_fault(void *context, struct http_exchange *exchange, const struct
 }
 
 /* Every request was answered inside its callback: there is nothing to stop. */
-static void on_aborted(void *context, struct http_exchange *exchange) {
+static void on_aborted(void *context, struct http_exchange *exchange, enum http_abort why) {
+    (void)why;
     (void)context;
     (void)exchange;
 }

@@ -29,7 +29,10 @@ static struct harness {
     struct http_server *server;
     struct http_exchange *open[MAX_OPEN];
     unsigned opened, requests, faults, aborted, finished, writable;
-    char log[32768]; /* what was handed over, one line each */
+    enum http_abort why;     /* of the last one aborted */
+    struct buf taken;        /* memory of a request for /take, when it could be had */
+    struct bytes taken_body; /* in it */
+    char log[32768];         /* what was handed over, one line each */
     size_t log_size;
 } harness;
 
@@ -77,7 +80,11 @@ static void harness_request(void *context, struct http_exchange *exchange,
     harness_log("request", head, body);
     ck_assert_ptr_null(http_exchange_user(exchange));
     http_exchange_set_user(exchange, &harness);
-    if (bytes_equal_str(head->path, "/later")) {
+    if (bytes_equal_str(head->path, "/take")) {
+        bool taken = http_exchange_take_request(exchange, &harness.taken);
+        harness.taken_body = taken ? body : bytes_make(NULL, 0);
+        harness.open[harness.opened++ % MAX_OPEN] = exchange;
+    } else if (bytes_equal_str(head->path, "/later")) {
         harness.open[harness.opened++ % MAX_OPEN] = exchange;
     } else if (bytes_equal_str(head->path, "/stream")) {
         struct http_reply reply = {.status = 200, .content_type = "text/event-stream"};
@@ -100,8 +107,9 @@ static void harness_fault(void *context, struct http_exchange *exchange,
     harness_answer(exchange, fault->status, bytes_from_str(fault->reason), false);
 }
 
-static void harness_aborted(void *context, struct http_exchange *exchange) {
+static void harness_aborted(void *context, struct http_exchange *exchange, enum http_abort why) {
     (void)context;
+    harness.why = why;
     ck_assert_ptr_eq(http_exchange_user(exchange), &harness);
     harness.aborted++;
 }

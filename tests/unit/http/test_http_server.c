@@ -205,6 +205,38 @@ START_TEST(test_large_body) {
 }
 END_TEST
 
+/* A handler may keep a large request without copying it, over the end of its connection. */
+START_TEST(test_take_request) {
+    const size_t size = 300000;
+    char *body = malloc(size);
+    char head[100];
+    memset(body, 'x', size);
+    body[size - 1] = 'z';
+    int fd = harness_connect();
+    harness_say_str(fd, "POST /take HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc");
+    harness_step();
+    ck_assert_ptr_null(harness.taken_body.data); /* it lay in everybody's buffer */
+    harness_answer(harness.open[0], 200, BYTES_LITERAL("ok"), false);
+    snprintf(head, sizeof(head), "POST /take HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n\r\n",
+             size);
+    harness_say_str(fd, head);
+    for (size_t sent = 0; sent < size; sent += 50000) {
+        harness_say(fd, body + sent, size - sent < 50000 ? size - sent : 50000);
+        harness_step();
+    }
+    ck_assert_uint_eq(harness.requests, 2);
+    ck_assert_uint_eq(harness.taken_body.size, size);
+    ck_assert_ptr_null(harness_conn()->in.data);
+    close(fd);
+    harness_step();
+    ck_assert_uint_eq(harness.aborted, 1);
+    ck_assert_int_eq(harness.why, HTTP_CLIENT_LEFT);
+    ck_assert(memcmp(harness.taken_body.data, body, size) == 0);
+    buf_free(&harness.taken);
+    free(body);
+}
+END_TEST
+
 START_TEST(test_expect_continue) {
     static const char head[] =
         "POST /now HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
@@ -491,6 +523,7 @@ START_TEST(test_stream_stall) {
     http_reply_piece(harness.open[0], bytes_make(piece, sizeof(piece)));
     harness_pass(30001);
     ck_assert_uint_eq(harness.aborted, 1);
+    ck_assert_int_eq(harness.why, HTTP_CLIENT_STALLED);
     ck_assert(http_server_is_empty(harness.server));
     close(fd);
 }
@@ -705,6 +738,7 @@ START_TEST(test_free_aborts) {
     harness_step();
     http_server_free(harness.server);
     ck_assert_uint_eq(harness.aborted, 1);
+    ck_assert_int_eq(harness.why, HTTP_SERVER_ENDS);
     harness.server = NULL;
     close(fd);
 }
@@ -730,6 +764,7 @@ static void add_tests(TCase *tcase) {
     tcase_add_test(tcase, test_hot_path);
     tcase_add_test(tcase, test_fair_share);
     tcase_add_test(tcase, test_large_body);
+    tcase_add_test(tcase, test_take_request);
     tcase_add_test(tcase, test_expect_continue);
     tcase_add_test(tcase, test_later);
     tcase_add_test(tcase, test_client_leaves);
