@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "base/panic.h"
+
 static const struct bytes byte_order_mark = BYTES_LITERAL("\xef\xbb\xbf");
 
 void sse_init(struct sse_parser *parser, size_t limit) {
@@ -81,6 +83,7 @@ static bool take_line(struct sse_parser *parser, struct bytes line, bool is_in_i
         }
     }
     if (line.size > 0) {
+        ASSERT(line.data != NULL);
         take_field(parser, line, is_in_input);
         return false;
     }

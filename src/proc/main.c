@@ -17,7 +17,9 @@
 #define STATUS_FATAL 2
 
 static void print(FILE *stream, const struct buf *text) {
-    (void)fwrite(text->data, 1, text->size, stream);
+    if (text->size > 0) {
+        (void)fwrite(text->data, 1, text->size, stream);
+    }
 }
 
 /* The checked configuration, or NULL: the errors are on stderr. */

@@ -232,10 +232,10 @@ def test_a_huge_body_needs_no_memory(mock):
         assert size > 64 << 20
         begin = client.read_exactly(65536)
         assert begin.startswith(b'{"id":"chatcmpl-mock-')
-        left = size - 65536
+        left, end = size - 65536, b""
         while left > 0:
             left -= len(client.buffer)
-            end, client.buffer = client.buffer[-200:], b""
+            end, client.buffer = (end + client.buffer)[-200:], b""
             if left > 0:
                 client.fill()
         assert b'xxxx"},"finish_reason":"stop"}],"usage":{' in end and end.endswith(b"}}")

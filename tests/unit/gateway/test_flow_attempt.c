@@ -36,7 +36,7 @@ struct act {
     unsigned stale;
     bool usage_invalid;
 };
-static struct act acts[16];
+static struct act acts[32];
 static unsigned act_count, started, cancelled;
 static char asked[64]; /* providers, a letter each */
 
@@ -109,6 +109,7 @@ static void scripted_setup(void) {
 }
 
 static void add_act(struct act act) {
+    ck_assert_uint_lt(act_count, sizeof(acts) / sizeof(acts[0]));
     acts[act_count++] = act;
 }
 
