@@ -400,7 +400,7 @@ def test_rows_28_31_and_b8_retry_after(world, status, value, client_s, open_s):
             assert client_s - 2 <= int(said) <= client_s
         assert answer.error()["code"] == ("rate_limited" if status == 429 else "http_5xx")
         assert book.added("llm_circuit_transitions_total", to="open") == 1
-        opened = re.search(r"circuit open for (\S+) s", daemon.log.text())[1]
+        opened = daemon.log.wait_for(r"circuit open for (\S+) s")[1]
         assert (open_s or 0) - 2 <= float(opened) <= (open_s or 0) + 0.1
         if open_s:
             answer = daemon.generate("b", provider="p")
