@@ -24,6 +24,8 @@ void sha256_begin(struct sha256 *sha);
 void sha256_add(struct sha256 *sha, const void *data, size_t size);
 /* A field that cannot run into its neighbour: 8 bytes of length (little-endian), then the bytes. */
 void sha256_add_field(struct sha256 *sha, struct bytes field);
+/* The length alone: the bytes follow with sha256_add. */
+void sha256_begin_field(struct sha256 *sha, size_t size);
 void sha256_end(struct sha256 *sha, uint8_t digest[SHA256_SIZE]);
 
 uint64_t hash64(const void *data, size_t size, uint64_t seed);

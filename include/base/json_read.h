@@ -75,6 +75,8 @@ enum json_progress json_read_step(struct json_reader *reader, size_t budget,
 enum json_type json_type(const struct json_reader *reader, int value);
 /* The value's own bytes; of a string without its quotes, still escaped. */
 struct bytes json_raw(const struct json_reader *reader, int value);
+/* The value's own bytes as they would be pasted elsewhere: of a string with its quotes. */
+struct bytes json_whole(const struct json_reader *reader, int value);
 /* Offset of the value's first byte (of a string: its quote) in the text, for faults. */
 size_t json_offset(const struct json_reader *reader, int value);
 /* Number of members or elements; 0 of what is no container, and of JSON_NUMBERS. */

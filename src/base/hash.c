@@ -74,12 +74,16 @@ void sha256_add(struct sha256 *sha, const void *data, size_t size) {
     sha->gathered += size;
 }
 
-void sha256_add_field(struct sha256 *sha, struct bytes field) {
+void sha256_begin_field(struct sha256 *sha, size_t size) {
     uint8_t length[8];
     for (unsigned i = 0; i < sizeof(length); i++) {
-        length[i] = (uint8_t)((uint64_t)field.size >> (8 * i));
+        length[i] = (uint8_t)((uint64_t)size >> (8 * i));
     }
     sha256_add(sha, length, sizeof(length));
+}
+
+void sha256_add_field(struct sha256 *sha, struct bytes field) {
+    sha256_begin_field(sha, field.size);
     sha256_add(sha, field.data, field.size);
 }
 

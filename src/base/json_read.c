@@ -315,6 +315,11 @@ struct bytes json_raw(const struct json_reader *reader, int value) {
     return bytes_make(reader->text.data + token->start, (size_t)(token->end - token->start));
 }
 
+struct bytes json_whole(const struct json_reader *reader, int value) {
+    struct bytes raw = json_raw(reader, value);
+    return json_type(reader, value) == JSON_STRING ? bytes_make(raw.data - 1, raw.size + 2) : raw;
+}
+
 size_t json_offset(const struct json_reader *reader, int value) {
     const jsmntok_t *token = token_at(reader, value);
     if (token == NULL) {

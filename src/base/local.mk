@@ -13,6 +13,7 @@ libbase_a_SOURCES = \
 	src/base/json_write.c \
 	src/base/log.c \
 	src/base/panic.c \
+	src/base/slow_free.c \
 	src/base/sse.c \
 	src/base/text.c
 noinst_HEADERS += \
@@ -26,6 +27,7 @@ noinst_HEADERS += \
 	include/base/json_write.h \
 	include/base/log.h \
 	include/base/panic.h \
+	include/base/slow_free.h \
 	include/base/sse.h \
 	include/base/text.h \
 	include/base/timers.h

@@ -24,6 +24,10 @@ check_PROGRAMS += tests/unit/base/test_panic
 tests_unit_base_test_panic_SOURCES = tests/unit/base/test_panic.c
 tests_unit_base_test_panic_LDADD = libbase.a $(BASE_LIBS) $(UNIT_LIBS)
 
+check_PROGRAMS += tests/unit/base/test_slow_free
+tests_unit_base_test_slow_free_SOURCES = tests/unit/base/test_slow_free.c
+tests_unit_base_test_slow_free_LDADD = libbase.a $(BASE_LIBS) $(UNIT_LIBS)
+
 check_PROGRAMS += tests/unit/base/test_sse
 tests_unit_base_test_sse_SOURCES = tests/unit/base/test_sse.c
 tests_unit_base_test_sse_LDADD = libbase.a $(BASE_LIBS) $(UNIT_LIBS)
