@@ -4,7 +4,8 @@
  * One request is in flight per connection; pipelined requests wait unread. A request is handed over
  * when its body is complete; a handler may answer at once (the usual case: no allocation, one read
  * and one write) or later. Faults that HTTP itself finds go to the fault handler, which answers
- * them like any request, after which the connection lingers (at most 2 s or 256 KiB) and closes.
+ * them like any request, after which the connection lingers (at most 2 s or 64 MiB) and
+ * closes.
  * Runs in workers and in the metrics worker. It knows no models and no money.
  *
  * A client that closes, resets, or shuts its writing side before the answer counts as gone (a close

@@ -24,13 +24,13 @@
 #include "http/http_server.h"
 
 #define HTTP_SCRATCH_SIZE 65536            /* one read */
-#define HTTP_READ_MAX (256 * 1024)         /* one read of a large body: others wait meanwhile */
+#define HTTP_READ_MAX (128 * 1024)         /* one read of a large body: others wait meanwhile */
 #define HTTP_BATCH_SIZE 65536              /* answers of one turn, before they are written */
 #define HTTP_TURN_REQUESTS 64              /* handed over in one turn at most */
 #define HTTP_TURN_OUTPUT (256 * 1024)      /* bytes answered in one turn, about */
 #define HTTP_OUTPUT_MAX (64 * 1024 * 1024) /* unsent bytes of one connection; past it it breaks */
 #define HTTP_LINGER_NS (2 * NS_PER_S)      /* unread input is drained that long */
-#define HTTP_LINGER_BYTES (256 * 1024)     /* or that far */
+#define HTTP_LINGER_BYTES (64 << 20)       /* or that far: all of a body that is too large */
 #define HTTP_NEVER INT64_MAX
 
 /*   IDLE -> HEAD -> [BODY] -> HANDLING -> [REPLYING] -> [FLUSHING] -> IDLE | LINGER | CLOSED  */

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #define READ_MIN 16384 /* room for one read into conn->in */
+#define GROWTH 63      /* room for so many times what is there */
 #define MIB (1024 * 1024)
 
 struct window {
@@ -245,8 +246,8 @@ bool http_exchange_take_request(struct http_exchange *exchange, struct buf *memo
     return true;
 }
 
-/* Room for the rest of a body. It grows with what came, not with what was announced, and never past
- * what was announced. */
+/* Room for the rest of a body. It grows with what came, and never past what was announced: by steps
+ * so large that little is copied, since memory that is not yet written to costs nothing. */
 static char *body_room(struct http_conn *conn, size_t *room) {
     uint64_t missing = (uint64_t)conn->body.remaining;
     size_t least = READ_MIN;
@@ -254,6 +255,10 @@ static char *body_room(struct http_conn *conn, size_t *room) {
     if (!conn->body.chunked) {
         least = missing < READ_MIN ? (size_t)missing : READ_MIN;
         conn->in.limit = conn->in.size + (size_t)missing;
+        if (conn->in.capacity - conn->in.size < least) {
+            size_t ahead = conn->in.size * GROWTH;
+            least = missing < ahead ? (size_t)missing : least > ahead ? least : ahead;
+        }
     }
     char *at = buf_reserve(&conn->in, least);
     *room = conn->in.capacity - conn->in.size;
