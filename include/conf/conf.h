@@ -27,7 +27,13 @@
 #define CONF_MAX_FILE_BYTES (1024 * 1024)
 #define CONF_PRICE_UNKNOWN (-1)
 
-enum conf_provider_type { CONF_SIMULATED, CONF_OPENAI, CONF_ANTHROPIC, CONF_HUGGINGFACE };
+enum conf_provider_type {
+    CONF_SIMULATED,
+    CONF_OPENAI,
+    CONF_ANTHROPIC,
+    CONF_HUGGINGFACE,
+    CONF_TYPE_COUNT
+};
 
 /* A TCP address to listen on: numeric IPv4, [IPv6] or a host name that resolves, with a port (0:
  * any free one). */

@@ -12,7 +12,7 @@
 #include "conf_read.h"
 #include "conf_value.h"
 
-static const char *const own_urls[] = {
+static const char *const own_urls[CONF_TYPE_COUNT] = {
     [CONF_SIMULATED] = "",
     [CONF_OPENAI] = "https://api.openai.com/v1",
     [CONF_ANTHROPIC] = "https://api.anthropic.com",
