@@ -175,3 +175,15 @@ class Authority:
                  "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost",
                  "-keyout", files.key, "-out", files.certificate)
         return files
+
+
+# -- as the daemon's configuration names it ----------------------------------------------------------
+
+PATHS = {"openai": "/v1", "anthropic": "", "huggingface": "/models"}
+
+
+def upstream(mock, kind, **changes):
+    """A provider of that type behind the mock, which takes every model and every order of it."""
+    return {"type": kind, "url": mock.url + PATHS[kind], "default_model": "plain",
+            "models": {"plain": {"input": "3", "output": "15"}}, "allow_unlisted_models": True,
+            "retry": {"attempts": 0}, "breaker": {"failures": 255}, **changes}

@@ -132,7 +132,7 @@ def text_of(dialect, events):
         if dialect == "chat":
             text += deltas([piece]) if "choices" in piece else ""
         elif dialect == "completions":
-            text += "".join(choice["text"] for choice in piece.get("choices", []))
+            text += "".join(choice["text"] for choice in piece.get("choices") or [])
         elif piece["type"] == "response.output_text.delta":
             text += piece["delta"]
         elif piece["type"] == "content_block_delta":

@@ -8,6 +8,8 @@
 
 #include "mock.h"
 
+#include <stdio.h>
+
 /* ---- remembering ---- */
 
 void admin_note(struct conn *conn, struct bytes head, struct bytes body) {
@@ -22,6 +24,11 @@ void admin_note(struct conn *conn, struct bytes head, struct bytes body) {
     buf_append_bytes(&last->head, head);
     buf_append(&last->body, body.data, shown);
     last->body_bytes = body.size;
+    if (body.size >= LAST_DIGEST_MIN) {
+        sha256_begin(mock->sha);
+        sha256_add(mock->sha, body.data, body.size);
+        sha256_end(mock->sha, last->digest);
+    }
     last->connection = conn->number;
     last->request = conn->requests;
 }
@@ -126,6 +133,15 @@ static void write_fields(struct mock *mock, struct json_writer *writer,
     json_object_end(writer);
 }
 
+/* In hexadecimal; null of a small body. */
+static void put_digest(struct json_writer *writer, const struct last *last) {
+    char text[2 * SHA256_SIZE + 1];
+    for (size_t i = 0; i < SHA256_SIZE; i++) {
+        snprintf(text + 2 * i, 3, "%02x", last->digest[i]);
+    }
+    put_str(writer, "body_sha256", last->body_bytes >= LAST_DIGEST_MIN ? text : NULL);
+}
+
 static void write_request(struct mock *mock, struct json_writer *writer, const struct last *last) {
     struct http_head *head = &mock->head; /* the question was read already */
     struct http_parser parser;
@@ -143,6 +159,7 @@ static void write_request(struct mock *mock, struct json_writer *writer, const s
     json_key(writer, "body");
     json_put_string(writer, buf_bytes(&last->body));
     put_count(writer, "body_bytes", last->body_bytes);
+    put_digest(writer, last);
     put_count(writer, "connection", last->connection);
     put_count(writer, "request", last->request);
 }

@@ -47,6 +47,11 @@ static void put_ordered_fields(struct buf *out, const struct orders *orders) {
         }
         buf_append_str(out, "\r\n");
     }
+    if (orders->should_retry.data != NULL) {
+        buf_append_str(out, "X-Should-Retry: ");
+        buf_append_bytes(out, orders->should_retry);
+        buf_append_str(out, "\r\n");
+    }
     if (orders->location.data != NULL) {
         buf_append_str(out, "Location: ");
         buf_append_bytes(out, orders->location);

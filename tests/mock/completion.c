@@ -106,6 +106,9 @@ static void write_chat(struct json_writer *writer, struct conn *conn) {
         put_int(writer, "index", i);
         json_key(writer, "message");
         put_message(writer, conn);
+        if (answer->orders->logprobs) {
+            put_logprobs(writer, answer->orders, 0, answer->orders->tokens);
+        }
         put_str(writer, "finish_reason", finish_reason(answer));
         json_object_end(writer);
     }
@@ -134,7 +137,11 @@ static void write_completions(struct json_writer *writer, struct conn *conn) {
 static void write_embeddings(struct json_writer *writer, struct conn *conn) {
     static const struct bytes vector =
         BYTES_LITERAL("[0.125,-0.25,0.375,-0.5,0.625,-0.75,0.875,-1.0]");
+    static const struct bytes base64 = /* of the same, as little-endian floats */
+        BYTES_LITERAL("\"AAAAPgAAgL4AAMA+AAAAvwAAID8AAEC/AABgPwAAgL8=\"");
+    static const struct bytes null = BYTES_LITERAL("null");
     const struct answer *answer = &conn->answer;
+    bool is_null = answer->orders->body == BODY_NULL;
     put_str(writer, "object", "list");
     json_key(writer, "data");
     json_array_begin(writer);
@@ -143,7 +150,7 @@ static void write_embeddings(struct json_writer *writer, struct conn *conn) {
         put_str(writer, "object", "embedding");
         put_int(writer, "index", i);
         json_key(writer, "embedding");
-        json_put_raw(writer, answer->orders->body == BODY_NULL ? BYTES_LITERAL("null") : vector);
+        json_put_raw(writer, is_null ? null : answer->base64 ? base64 : vector);
         json_object_end(writer);
     }
     json_array_end(writer);
@@ -205,10 +212,20 @@ void completion_output_item(struct json_writer *writer, struct conn *conn) {
 
 void completion_response(struct json_writer *writer, struct conn *conn, bool completed) {
     const struct answer *answer = &conn->answer;
+    bool early = answer->orders->stop != STOP_END;
     put_id(writer, "id", "resp_", answer);
     put_str(writer, "object", "response");
     put_int(writer, "created_at", answer->created_s);
-    put_str(writer, "status", completed ? "completed" : "in_progress");
+    put_str(writer, "status", !completed ? "in_progress" : early ? "incomplete" : "completed");
+    json_key(writer, "incomplete_details");
+    if (completed && early) {
+        json_object_begin(writer);
+        put_str(writer, "reason",
+                answer->orders->stop == STOP_LENGTH ? "max_output_tokens" : "content_filter");
+        json_object_end(writer);
+    } else {
+        json_put_null(writer);
+    }
     put_model(writer, answer);
     json_key(writer, "output");
     json_array_begin(writer);

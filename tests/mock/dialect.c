@@ -6,6 +6,7 @@
  */
 #include "config.h"
 
+#include "base/clock.h"
 #include "mock.h"
 
 const struct tool_call tool_call = {"get_weather", {"{\"city\": ", "\"Paris\", ", "\"days\": 3}"}};
@@ -170,13 +171,64 @@ void put_arguments(struct json_writer *writer, const char *key) {
 }
 
 void append_word(struct buf *out, const struct orders *orders, int64_t i) {
+    if (orders->stamp) {
+        buf_append_str(out, i > 0 ? " " : "");
+        buf_append_i64(out, i);
+        buf_append_char(out, '@');
+        buf_append_i64(out, clock_mono_ns() / NS_PER_US);
+        return;
+    }
     /* two, three and four bytes a character */
     const char *word = orders->utf8 ? " w\xc3\xb6rd\xe2\x82\xac\xf0\x9f\x98\x80" : " word";
     buf_append_str(out, i > 0 ? word : word + 1);
 }
 
+void put_logprobs(struct json_writer *writer, const struct orders *orders, int64_t from,
+                  int64_t count) {
+    char memory[64];
+    struct buf word;
+    json_key(writer, "logprobs");
+    json_object_begin(writer);
+    json_key(writer, "content");
+    json_array_begin(writer);
+    for (int64_t i = from; i < from + count; i++) {
+        buf_init_fixed(&word, memory, sizeof(memory));
+        append_word(&word, orders, i);
+        json_object_begin(writer);
+        json_key(writer, "token");
+        json_put_string(writer, buf_bytes(&word));
+        json_key(writer, "logprob");
+        json_put_raw(writer, BYTES_LITERAL("-0.25"));
+        put_str(writer, "bytes", NULL);
+        json_key(writer, "top_logprobs");
+        json_array_begin(writer);
+        json_array_end(writer);
+        json_object_end(writer);
+    }
+    json_array_end(writer);
+    put_str(writer, "refusal", NULL);
+    json_object_end(writer);
+}
+
+/* An answer that ended before its end; NULL: it did not. */
+static const char *early_reason(const struct answer *answer) {
+    bool messages = answer->dialect == DIALECT_MESSAGES;
+    switch (answer->orders->stop) {
+    case STOP_LENGTH:
+        return messages ? "max_tokens" : "length";
+    case STOP_FILTER:
+        return messages ? "refusal" : "content_filter";
+    default:
+        return NULL;
+    }
+}
+
 const char *finish_reason(const struct answer *answer) {
     bool tool = answer->orders->tool != 0;
+    const char *early = early_reason(answer);
+    if (early != NULL) {
+        return early;
+    }
     switch (answer->dialect) {
     case DIALECT_MESSAGES:
         return tool ? "tool_use" : "end_turn";

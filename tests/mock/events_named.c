@@ -26,6 +26,14 @@ static int64_t tool_once(const struct answer *answer) {
     return answer->orders->tool ? 1 : 0;
 }
 
+static int64_t completed_once(const struct answer *answer) {
+    return answer->orders->stop == STOP_END ? count_unless_no_done(answer) : 0;
+}
+
+static int64_t incomplete_once(const struct answer *answer) {
+    return answer->orders->stop != STOP_END ? count_unless_no_done(answer) : 0;
+}
+
 /* ---- Responses ---- */
 
 static void begin_event(struct json_writer *writer, struct conn *conn, const char *type) {
@@ -117,6 +125,12 @@ static void write_completed(struct json_writer *writer, struct conn *conn, int64
     put_response(writer, conn, true);
 }
 
+static void write_incomplete(struct json_writer *writer, struct conn *conn, int64_t i) {
+    (void)i;
+    begin_event(writer, conn, "response.incomplete");
+    put_response(writer, conn, true);
+}
+
 const struct step responses_steps[] = {
     {"response.created", once, write_created, NULL},
     {"response.output_item.added", once, write_item_added, NULL},
@@ -124,7 +138,8 @@ const struct step responses_steps[] = {
     {"response.output_text.delta", count_words, write_text_delta, NULL},
     {"response.function_call_arguments.delta", count_fragments, write_arguments_delta, NULL},
     {"response.output_item.done", once, write_item_done, NULL},
-    {"response.completed", count_unless_no_done, write_completed, NULL},
+    {"response.completed", completed_once, write_completed, NULL},
+    {"response.incomplete", incomplete_once, write_incomplete, NULL},
     {NULL, NULL, NULL, NULL},
 };
 

@@ -39,17 +39,21 @@ static void begin_choice(struct json_writer *writer, const struct answer *answer
     }
 }
 
-static void end_choice(struct json_writer *writer, const struct answer *answer,
-                       const char *finish) {
-    if (answer->dialect == DIALECT_CHAT) {
-        json_object_end(writer);
-    }
+static void end_chunk(struct json_writer *writer, const struct answer *answer, const char *finish) {
     put_str(writer, "finish_reason", finish);
     json_object_end(writer);
     json_array_end(writer);
     if (answer->include_usage) { /* real chunks say then that it is not in this one */
         put_str(writer, "usage", NULL);
     }
+}
+
+static void end_choice(struct json_writer *writer, const struct answer *answer,
+                       const char *finish) {
+    if (answer->dialect == DIALECT_CHAT) {
+        json_object_end(writer);
+    }
+    end_chunk(writer, answer, finish);
 }
 
 static void write_role(struct json_writer *writer, struct conn *conn, int64_t i) {
@@ -68,7 +72,13 @@ static void write_chat_thought(struct json_writer *writer, struct conn *conn, in
 static void write_chat_word(struct json_writer *writer, struct conn *conn, int64_t i) {
     begin_choice(writer, &conn->answer, i % conn->answer.choices);
     put_word(writer, conn, "content", i / conn->answer.choices);
-    end_choice(writer, &conn->answer, NULL);
+    if (conn->answer.orders->logprobs) { /* beside the delta, so it has to end first */
+        json_object_end(writer);
+        put_logprobs(writer, conn->answer.orders, i / conn->answer.choices, 1);
+        end_chunk(writer, &conn->answer, NULL);
+    } else {
+        end_choice(writer, &conn->answer, NULL);
+    }
 }
 
 static void begin_tool_delta(struct json_writer *writer) {

@@ -108,6 +108,8 @@ static void mock_init(struct mock *mock) {
     buf_init(&mock->body, 0);
     buf_init(&mock->text, 0);
     buf_init(&mock->event, 0);
+    mock->sha = sha256_new();
+    ASSERT(mock->sha != NULL);
     for (int i = 0; i < LAST_KEPT; i++) {
         buf_init(&mock->last[i].head, 0);
         buf_init(&mock->last[i].body, 0);
@@ -130,6 +132,7 @@ static void mock_fini(struct mock *mock) {
     buf_free(&mock->body);
     buf_free(&mock->text);
     buf_free(&mock->event);
+    sha256_free(mock->sha);
     for (int i = 0; i < LAST_KEPT; i++) {
         buf_free(&mock->last[i].head);
         buf_free(&mock->last[i].body);

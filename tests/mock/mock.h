@@ -26,6 +26,7 @@
 #include <event2/event_struct.h>
 #include <sys/queue.h>
 
+#include "base/hash.h"
 #include "base/json_read.h"
 #include "base/json_write.h"
 #include "base/panic.h"
@@ -41,6 +42,7 @@
 #define MODEL_NAME_MAX 1024           /* bytes of a name with its orders */
 #define LAST_KEPT 16                  /* requests that GET /last can show */
 #define LAST_BODY_MAX (8 << 20)       /* bytes of a body that it shows */
+#define LAST_DIGEST_MIN SCRATCH_SIZE  /* bytes of one of which it shows the SHA-256 too */
 #define LINGER_MS 2000                /* unread input is drained that long after our FIN */
 #define PIECE_SIZE 16384              /* about what an answer adds to the output at a time */
 #define TURN_OUTPUT (1 << 20)         /* bytes sent to one connection before others have a turn */
@@ -92,6 +94,7 @@ struct answer {
     bool old_version; /* HTTP/1.0: no chunks */
     int64_t choices;
     int64_t inputs; /* of embeddings */
+    bool base64;    /* they are wanted so, as OpenAI's own clients do */
     int64_t prompt_tokens;
     uint64_t serial; /* makes its id */
     int64_t created_s;
@@ -170,7 +173,8 @@ struct counters {
 struct last {
     struct buf head; /* as it came */
     struct buf body;
-    uint64_t body_bytes; /* of all of it */
+    uint64_t body_bytes;         /* of all of it */
+    uint8_t digest[SHA256_SIZE]; /* of a body from LAST_DIGEST_MIN on */
     uint64_t connection, request;
 };
 
@@ -193,6 +197,7 @@ struct mock {
     struct model *models[4096];
     unsigned model_count;
     struct last last[LAST_KEPT];
+    struct sha256 *sha;
     uint64_t noted; /* requests put there since the reset */
 };
 
@@ -286,6 +291,9 @@ void put_figure(struct json_writer *writer, const char *key, const struct answer
 void put_usage(struct json_writer *writer, const struct answer *answer);
 void put_thoughts(struct json_writer *writer, const char *key);
 void put_arguments(struct json_writer *writer, const char *key);
+/* Of so many words from the given one. */
+void put_logprobs(struct json_writer *writer, const struct orders *orders, int64_t from,
+                  int64_t count);
 /* The i-th word with the blank before it. */
 void append_word(struct buf *out, const struct orders *orders, int64_t i);
 const char *finish_reason(const struct answer *answer);

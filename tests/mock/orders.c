@@ -78,6 +78,8 @@ static const struct word then_words[] = {
     {"fin", END_FIN}, {"rst", END_RST}, {"hold", END_HOLD}, {NULL, 0}};
 static const struct word eol_words[] = {
     {"lf", EOL_LF}, {"crlf", EOL_CRLF}, {"cr", EOL_CR}, {NULL, 0}};
+static const struct word stop_words[] = {
+    {"length", STOP_LENGTH}, {"filter", STOP_FILTER}, {NULL, 0}};
 
 static bool is_printable(struct bytes text) {
     for (size_t i = 0; i < text.size; i++) {
@@ -123,6 +125,7 @@ static const struct row rows[] = {
     {"leak", AT(leak)},
     {"code", AT(code), TEXT(is_printable)},
     {"retry_after", AT(retry), TEXT(is_retry)},
+    {"should_retry", AT(should_retry), TEXT(is_printable)},
     {"location", AT(location), TEXT(is_printable)},
     {"tokens", AT(tokens), NUMBER(0, TOKENS_MAX), .is_figure = true},
     {"usage", AT(usage), .words = usage_words},
@@ -159,6 +162,7 @@ static const struct row rows[] = {
     {"badevent", AT(bad_event), NUMBER(1, FIGURE_MAX)},
     {"errorevent", AT(error_event), NUMBER(1, FIGURE_MAX)},
     {"hugeevent", AT(huge_event)},
+    {"hugeat", AT(huge_at), NUMBER(1, FIGURE_MAX)},
     {"hold", AT(hold)},
     {"nodone", AT(no_done)},
     {"nousage", AT(no_usage)},
@@ -166,6 +170,9 @@ static const struct row rows[] = {
     {"tool", AT(tool)},
     {"reasoning_text", AT(reasoning_text)},
     {"flood", AT(flood), NUMBER(1, FLOOD_MAX)},
+    {"stop", AT(stop), .words = stop_words},
+    {"logprobs", AT(logprobs)},
+    {"stamp", AT(stamp)},
 };
 
 #define ROWS (sizeof(rows) / sizeof(rows[0]))

@@ -114,7 +114,7 @@ static bool is_true(const struct json_reader *reader, int object, const char *na
 static bool is_content(const struct json_reader *reader, int content, enum dialect dialect) {
     enum json_type type = json_type(reader, content);
     bool list_only = dialect == DIALECT_CHAT || dialect == DIALECT_MESSAGES;
-    return type == JSON_ARRAY || (type == JSON_STRING && !list_only);
+    return type == JSON_ARRAY || ((type == JSON_STRING || type == JSON_NUMBERS) && !list_only);
 }
 
 static bool read_question(struct conn *conn, struct bytes body, const char *content_name) {
@@ -136,6 +136,8 @@ static bool read_question(struct conn *conn, struct bytes body, const char *cont
         answer->choices = choices;
     }
     answer->inputs = count_inputs(reader, content);
+    answer->base64 =
+        json_string_equals(reader, json_get(reader, 0, "encoding_format"), BYTES_LITERAL("base64"));
     answer->prompt_tokens = count_prompt_tokens(reader, content);
     return true;
 }

@@ -127,7 +127,8 @@ static void put_one(struct conn *conn) {
         answer_cut(conn);
     } else if (answer->events == orders->idle) {
         fall_silent(answer);
-    } else if (orders->huge_event && answer->events == 1) {
+    } else if ((orders->huge_event && answer->events == 1) ||
+               answer->events + 1 == orders->huge_at) {
         answer_put(conn, BYTES_LITERAL("data: "));
         answer->fill_left = HUGE_EVENT_BYTES;
         answer->stage = STAGE_FILL;
