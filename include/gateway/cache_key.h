@@ -20,6 +20,9 @@ struct cache_key_scope {
 
 void cache_key_make(struct sha256 *sha, const struct cache_key_scope *scope, struct bytes canonical,
                     uint8_t key[SHA256_SIZE]);
+/* The same key of a long body: then sha256_add of all its bytes, in any pieces, and sha256_end. */
+void cache_key_begin(struct sha256 *sha, const struct cache_key_scope *scope,
+                     size_t canonical_size);
 /* Hash of all that decides where a route's requests go: tiers, fallbacks, rules, policy, threshold
  * and each provider's type, url and default model. A change of any makes other keys. */
 void cache_key_fingerprint_route(struct sha256 *sha, const struct conf *conf, unsigned index,

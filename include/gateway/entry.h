@@ -1,8 +1,9 @@
 /* entry: how an answer lies in the store: a fixed head and its strings, one after the other.
  *
- *   0        8        16       24      28  30  32  34  36       40
- *   | cost   | prompt | compl. | text  |prv|rto|mdl|rsn| flags  | provider routed_to model reason
- * text
+ *   0        8        16       24      28  30  32  34  36       40       44       48
+ *   | cost   | prompt | compl. | json  |prv|rto|mdl|rsn| flags  | text at| text   |
+ *                              | size  | sizes of four |        |        | size   |
+ *   | provider | routed_to | model | reason | json |
  *
  * Same machine, same binary layout (the region's layout version covers it), so integers lie as they
  * are in memory. Decoding checks every length: a value that does not add up is no entry.
@@ -13,11 +14,12 @@
 #include "base/bytes.h"
 #include "upstream/chat.h"
 
-#define ENTRY_HEAD_SIZE 40
+#define ENTRY_HEAD_SIZE 48
 
 /* Views into the stored bytes after decoding. */
 struct entry {
-    struct bytes text; /* the answer as one JSON string, quotes included */
+    struct bytes json;     /* the answer, in the form of the request that it is stored under */
+    struct chat_span text; /* FORM_CHAT: its text in json as a string, quotes included */
     struct usage usage;
     int64_t cost_nusd;      /* COST_UNKNOWN when it was */
     struct bytes provider;  /* that answered */

@@ -8,10 +8,12 @@
 #define OPTIROUTE_GATEWAY_FLOW_H
 
 #include "base/arena.h"
+#include "base/clock.h"
 #include "gateway/gateway.h"
 #include "gateway/route.h"
 
 #define FLOW_TENANT "default" /* until there are several */
+#define FLOW_PING_NS (15 * NS_PER_S)
 
 struct flow;
 
@@ -27,7 +29,11 @@ const char *answer_cache_name(enum answer_cache cache);
 
 /* What the sink learns. Views are valid during the call. */
 struct answer {
-    struct bytes text; /* one JSON string, quotes included; empty in head */
+    struct bytes json; /* the whole answer in the request's form; empty of a stream, and in head */
+    struct bytes text; /* FORM_CHAT: its text, one JSON string, quotes included; of a stream for
+                          those who want it (chat.wants_text) */
+    struct chat_event last; /* of a stream: the form's own last event, kept back until now; data
+                               empty when it has none */
     struct usage usage;
     int64_t cost_nusd; /* COST_UNKNOWN: the price is not known */
     int64_t saved_nusd;
@@ -36,7 +42,10 @@ struct answer {
     struct bytes model;
     struct bytes reason; /* printable ASCII */
     enum answer_cache cache;
-    int64_t upstream_ns; /* time spent waiting for providers */
+    struct bytes passed_over; /* "PROVIDER:REASON, ...": who came first in the plan and did not
+                                 answer; empty: nobody */
+    int64_t upstream_ns;      /* time spent waiting for providers */
+    int64_t paused_ns;        /* and in the pauses of a replay */
 };
 
 /* Why there is no answer, already in words for a client. */
@@ -48,28 +57,37 @@ struct failure {
     const char *param;   /* NULL: null */
     int retry_after_s;   /* 0: no such header */
     bool should_retry;   /* x-should-retry: false when false */
+    bool retry_is_asked; /* the provider itself said x-should-retry: true */
     struct bytes provider, model, reason; /* of the last attempt; empty when there was none */
 };
 
+/* Of a request that wants a stream: head, then events with a flush behind each batch and pings in
+ * between, then done. Of any other: done alone. */
 struct sink {
-    /* Streams only: before the first piece; provider, model, reason and cache are known, cost and
-     * text are not. */
+    /* Before the first event or ping: provider, model, reason and cache are known (of a ping, those
+     * of whoever is being asked), cost is not. */
     void (*head)(struct sink *sink, const struct answer *answer);
-    /* Streams only: decoded text, whole characters. */
-    void (*piece)(struct sink *sink, struct bytes text);
-    /* The last call: the whole answer (streams included). A hit on a stream request comes as done
-     * alone. */
+    void (*event)(struct sink *sink, const struct chat_event *event);
+    /* A sign of life after FLOW_PING_NS of silence. */
+    void (*ping)(struct sink *sink);
+    /* What was told is to leave now. True: the client reads more slowly than we write;
+     * flow_writable is to be called when that is over. */
+    bool (*flush)(struct sink *sink);
+    /* The last call: the whole answer, or the end of a stream. */
     void (*done)(struct sink *sink, const struct answer *answer);
-    /* The last call otherwise; on a stream it may come after head and pieces. */
+    /* The last call otherwise; on a stream it may come after head and events. */
     void (*failed)(struct sink *sink, const struct failure *failure);
 };
 
 struct flow_request {
-    /* Views in these three need to be valid during flow_start only: a flow that has to wait keeps
-     * copies. A hit needs none. */
+    /* Views in these need to be valid during flow_start only: a flow that has to wait keeps copies
+     * of what is not in `memory`. A hit needs none. */
     struct chat chat;
     struct route_request route;
-    struct bytes canonical; /* canonical body, for the key */
+    struct bytes canonical;      /* canonical body, for the key */
+    struct buf canonical_memory; /* a long one, the flow's to free: the key is made in steps; empty:
+                                    a short one, or none */
+    struct buf memory; /* in which the body lies, the flow's to free; empty: in another's */
     enum cache_mode cache;
     int64_t max_age_ms; /* INT64_MAX: any age */
     /* The HTTP side of the access line (its views in the arena; nothing when the log is off); flow
@@ -86,8 +104,10 @@ void flow_drop(struct flow *flow);
 /* `request` lives in the flow's arena and is the flow's from now on. May call the sink's last event
  * before it returns. */
 void flow_start(struct flow *flow, struct flow_request *request, struct sink *sink);
-/* The client is gone: stops the upstream, settles what it cost, logs; the sink is not called again.
- * Not from inside a sink call. */
-void flow_abort(struct flow *flow);
+/* The client is gone (OUTCOME_CLIENT_GONE, OUTCOME_CLIENT_STALL): stops the upstream, settles what
+ * it cost, logs; the sink is not called again. Not from inside a sink call. */
+void flow_abort(struct flow *flow, enum outcome why);
+/* The client reads again. Not from inside a sink call. */
+void flow_writable(struct flow *flow);
 
 #endif

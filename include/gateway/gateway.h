@@ -48,6 +48,9 @@ bool gateway_is_ready(const struct gateway *gateway);
 /* Fails every flow under way with OUTCOME_SHUTDOWN: shutdown_timeout is over. */
 void gateway_abort_all(struct gateway *gateway);
 
+/* Frees memory that may be large, a piece each turn of the loop; the buffer is empty afterwards. */
+void gateway_give_back(struct gateway *gateway, struct buf *memory);
+
 const struct gateway_env *gateway_env(const struct gateway *gateway);
 
 #endif

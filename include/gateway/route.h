@@ -30,7 +30,8 @@ struct plan_entry {
 };
 
 struct plan {
-    unsigned count; /* 0: no provider of the route offers the model */
+    unsigned count; /* 0: no provider of the route offers the model, or the API */
+    bool has_form;  /* somebody offers the API, if not the model */
     struct plan_entry entry[PLAN_MAX_ENTRIES];
     enum metric_tier tier;
     enum metric_route_reason reason_kind;

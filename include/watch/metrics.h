@@ -73,6 +73,12 @@ enum metric_method {
 };
 enum metric_endpoint {
     ENDPOINT_GENERATE,
+    ENDPOINT_CHAT,
+    ENDPOINT_COMPLETIONS,
+    ENDPOINT_EMBEDDINGS,
+    ENDPOINT_RESPONSES,
+    ENDPOINT_MESSAGES,
+    ENDPOINT_MODELS,
     ENDPOINT_HEALTH,
     ENDPOINT_READY,
     ENDPOINT_METRICS,
@@ -126,6 +132,8 @@ enum outcome {
     OUTCOME_BREAKER_OPEN,
     OUTCOME_LOCAL_RESOURCES, /* no descriptor or port of ours to connect with */
     OUTCOME_BAD_MODEL,       /* a model's name that cannot be part of an address */
+    OUTCOME_UNTRANSLATABLE,  /* the provider's API has no way to say this request */
+    OUTCOME_CLIENT_STALL,    /* the client did not read its stream */
     /* connecting */
     OUTCOME_DNS,
     OUTCOME_DNS_TIMEOUT,
@@ -136,8 +144,8 @@ enum outcome {
     OUTCOME_TLS_HANDSHAKE,
     OUTCOME_TLS_TIMEOUT,
     /* the exchange */
-    OUTCOME_STALE, /* a kept connection was closed under the request: sent again, a retry's reason
-                    */
+    /* a kept connection was closed under the request: sent again, a retry's reason */
+    OUTCOME_STALE,
     OUTCOME_EMPTY_REPLY,
     OUTCOME_RESET,
     OUTCOME_FIRST_BYTE_TIMEOUT,
@@ -159,6 +167,10 @@ enum outcome {
     OUTCOME_BAD_JSON,
     OUTCOME_BAD_UTF8,
     OUTCOME_BAD_SCHEMA,
+    /* a stream, after its head */
+    OUTCOME_STREAM_TRUNCATED,
+    OUTCOME_STREAM_IDLE,
+    OUTCOME_STREAM_ERROR, /* the provider's own word for a failure, in the middle */
     OUTCOME_COUNT
 };
 const char *outcome_name(enum outcome outcome);

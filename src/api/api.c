@@ -16,16 +16,28 @@
 
 static void answer_metrics(struct api_call *call, const struct http_head *head, struct bytes body);
 
+#define GET METHOD_BIT(HTTP_GET)
+#define POST METHOD_BIT(HTTP_POST)
 static const struct api_endpoint endpoints[] = {
-    {"/generate", METHOD_BIT(HTTP_POST), ENDPOINT_GENERATE, api_generate},
-    {"/health", METHOD_BIT(HTTP_GET), ENDPOINT_HEALTH, api_health},
-    {"/health/ready", METHOD_BIT(HTTP_GET), ENDPOINT_READY, api_ready},
-    {"/metrics", METHOD_BIT(HTTP_GET), ENDPOINT_METRICS, answer_metrics},
+    {"/generate", POST, ENDPOINT_GENERATE, FORM_CHAT, api_generate},
+    {"/v1/chat/completions", POST, ENDPOINT_CHAT, FORM_CHAT, api_chat},
+    {"/v1/completions", POST, ENDPOINT_COMPLETIONS, FORM_COMPLETIONS, api_chat},
+    {"/v1/embeddings", POST, ENDPOINT_EMBEDDINGS, FORM_EMBEDDINGS, api_chat},
+    {"/v1/responses", POST, ENDPOINT_RESPONSES, FORM_RESPONSES, api_chat},
+    {"/v1/messages", POST, ENDPOINT_MESSAGES, FORM_MESSAGES, api_chat},
+    {"/v1/models", GET, ENDPOINT_MODELS, FORM_CHAT, api_models},
+    {"/health", GET, ENDPOINT_HEALTH, FORM_CHAT, api_health},
+    {"/health/ready", GET, ENDPOINT_READY, FORM_CHAT, api_ready},
+    {"/metrics", GET, ENDPOINT_METRICS, FORM_CHAT, answer_metrics},
 };
 #define ENDPOINT_ROWS (sizeof(endpoints) / sizeof(endpoints[0]))
 
+/* The one path that both APIs have: Anthropic's clients say who they are. */
+static const struct api_endpoint models_of_anthropic = {"/v1/models", GET, ENDPOINT_MODELS,
+                                                        FORM_MESSAGES, api_models};
+
 /* For paths without a row, and heads that could not be read. */
-static const struct api_endpoint no_endpoint = {"other", 0, ENDPOINT_OTHER, NULL};
+static const struct api_endpoint no_endpoint = {"other", 0, ENDPOINT_OTHER, FORM_CHAT, NULL};
 
 struct api *api_new(struct gateway *gateway) {
     struct api *api = calloc(1, sizeof(*api));
@@ -35,6 +47,7 @@ struct api *api_new(struct gateway *gateway) {
     }
     api->gateway = gateway;
     api->env = gateway_env(gateway);
+    api->started_s = clock_wall_ns() / NS_PER_S;
     json_reader_init(&api->reader);
     buf_init(&api->canonical, 0);
     buf_init(&api->body, 0);
@@ -180,11 +193,25 @@ static void answer_metrics(struct api_call *call, const struct http_head *head, 
 
 static const struct api_endpoint *find_endpoint(struct bytes path) {
     for (size_t i = 0; i < ENDPOINT_ROWS; i++) {
-        if (bytes_equal_str(path, endpoints[i].path)) {
+        struct bytes own = bytes_from_str(endpoints[i].path);
+        /* each model has a path of its own */
+        bool is_below = endpoints[i].label == ENDPOINT_MODELS && path.size > own.size + 1 &&
+                        bytes_start_with(path, own) && path.data[own.size] == '/';
+        if (is_below || bytes_equal(path, own)) {
             return &endpoints[i];
         }
     }
     return &no_endpoint;
+}
+
+/* The errors of an endpoint have its form, and so have the fields with them. */
+static void set_endpoint(struct api_call *call, const struct http_head *head) {
+    call->endpoint = find_endpoint(head->path);
+    if (call->endpoint->label == ENDPOINT_MODELS &&
+        http_head_find(head, "anthropic-version").data != NULL) {
+        call->endpoint = &models_of_anthropic;
+    }
+    api_fields_begin(call);
 }
 
 /* Only a body that says it is something else is refused: many small clients say nothing. */
@@ -195,6 +222,11 @@ static bool is_json(const struct http_head *head) {
     }
     type.size = bytes_find(type, ';');
     return bytes_equal_nocase(bytes_trim(type), BYTES_LITERAL("application/json"));
+}
+
+static bool is_compressed(const struct http_head *head) {
+    struct bytes coding = http_head_find(head, "content-encoding");
+    return coding.size > 0 && !bytes_equal_nocase(coding, BYTES_LITERAL("identity"));
 }
 
 static void on_request(void *context, struct http_exchange *exchange, const struct http_head *head,
@@ -211,16 +243,22 @@ static void on_request(void *context, struct http_exchange *exchange, const stru
         answer_options(&call, METHOD_BIT(HTTP_GET) | METHOD_BIT(HTTP_POST));
         return;
     }
-    call.endpoint = find_endpoint(head->path);
+    set_endpoint(&call, head);
     if (call.endpoint->handle == NULL) {
-        refuse(&call, 404, "not_found", "there is nothing at this path");
+        refuse(&call, 404, "not_found",
+               "there is nothing at this path; /v1/chat/completions, /v1/messages and /generate "
+               "answer "
+               "(an OpenAI client's base URL ends in /v1, an Anthropic client's does not)");
     } else if (head->method == HTTP_OPTIONS) {
         answer_options(&call, call.endpoint->methods);
     } else if ((call.endpoint->methods & method) == 0) {
         add_allow(&call, call.endpoint->methods);
         refuse(&call, 405, "method_not_allowed", "this path does not take this method");
     } else if (head->method == HTTP_POST && !is_json(head)) {
-        refuse(&call, 415, "unsupported_media_type", "the body must be application/json");
+        refuse(&call, 415, "unsupported_media_type",
+               "the body must be JSON: send Content-Type: application/json");
+    } else if (is_compressed(head)) {
+        refuse(&call, 415, "unsupported_encoding", "the body must not be compressed");
     } else {
         call.endpoint->handle(&call, head, body);
     }
@@ -231,24 +269,38 @@ static void on_fault(void *context, struct http_exchange *exchange, const struct
     struct api_call call;
     call_init(&call, context, exchange, head);
     if (head != NULL) {
-        call.endpoint = find_endpoint(head->path);
+        set_endpoint(&call, head);
     }
     refuse(&call, fault->status, "invalid_http", fault->reason);
 }
 
 static void on_aborted(void *context, struct http_exchange *exchange, enum http_abort why) {
-    (void)why;
-    (void)context;
     struct api_call *call = http_exchange_user(exchange);
-    if (call == NULL || call->flow == NULL) {
+    (void)context;
+    if (call == NULL) {
         return; /* answered already; only its last bytes were not read */
     }
     api_count(call, 499);
-    flow_abort(call->flow);
+    if (call->reading != NULL) {
+        api_log(call, 499);
+        api_reading_cancel(call->reading);
+    } else {
+        flow_abort(call->flow,
+                   why == HTTP_CLIENT_STALLED ? OUTCOME_CLIENT_STALL : OUTCOME_CLIENT_GONE);
+    }
+}
+
+static void on_writable(void *context, struct http_exchange *exchange) {
+    struct api_call *call = http_exchange_user(exchange);
+    (void)context;
+    if (call != NULL && call->flow != NULL) {
+        flow_writable(call->flow);
+    }
 }
 
 const struct http_callbacks api_callbacks = {
     .request = on_request,
     .fault = on_fault,
     .aborted = on_aborted,
+    .writable = on_writable,
 };

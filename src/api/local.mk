@@ -2,9 +2,13 @@
 noinst_LIBRARIES += libapi.a
 libapi_a_SOURCES = \
 	src/api/api.c \
+	src/api/api_ask.c \
+	src/api/api_chat.c \
+	src/api/api_chat_answer.c \
 	src/api/api_generate.c \
 	src/api/api_generate_answer.c \
 	src/api/api_health.c \
+	src/api/api_models.c \
 	src/api/api_private.h \
 	src/api/api_reply.c
 noinst_HEADERS += \

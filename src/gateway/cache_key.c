@@ -1,7 +1,7 @@
 /* Cache keys and plan fingerprints. Pure but for the hasher's state; runs in workers. */
 #include "gateway/cache_key.h"
 
-#define KEY_VERSION "optiroute key 1"
+#define KEY_VERSION "optiroute key 2"
 
 static void add_str(struct sha256 *sha, const char *text) {
     sha256_add_field(sha, bytes_from_str(text));
@@ -11,8 +11,8 @@ static void add_number(struct sha256 *sha, const void *number, size_t size) {
     sha256_add_field(sha, bytes_make(number, size));
 }
 
-void cache_key_make(struct sha256 *sha, const struct cache_key_scope *scope, struct bytes canonical,
-                    uint8_t key[SHA256_SIZE]) {
+void cache_key_begin(struct sha256 *sha, const struct cache_key_scope *scope,
+                     size_t canonical_size) {
     const struct bytes fields[] = {
         BYTES_LITERAL(KEY_VERSION),
         bytes_from_str(scope->kind),
@@ -21,12 +21,18 @@ void cache_key_make(struct sha256 *sha, const struct cache_key_scope *scope, str
         scope->anthropic_version,
         scope->anthropic_beta,
         scope->openai_beta,
-        canonical,
     };
     sha256_begin(sha);
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
         sha256_add_field(sha, fields[i]);
     }
+    sha256_begin_field(sha, canonical_size);
+}
+
+void cache_key_make(struct sha256 *sha, const struct cache_key_scope *scope, struct bytes canonical,
+                    uint8_t key[SHA256_SIZE]) {
+    cache_key_begin(sha, scope, canonical.size);
+    sha256_add(sha, canonical.data, canonical.size);
     sha256_end(sha, key);
 }
 

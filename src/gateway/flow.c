@@ -1,14 +1,15 @@
 /* The life of a request.
  *
- *   admit -> cache -> route -> choose -> attempt -> settle -> store -> answer -> log
- *              | hit             | ^         | failed: the same   |      ^
- *              |                 | +---------+ again, or the next |      |
- *              +-----------------+---- nobody is left ------------|------+
+ *   admit -> cache -> route -> choose -> attempt -> settle -> store -> replay -> answer -> log
+ *              | hit             | ^         | failed: the same         ^  ^
+ *              |                 | +---------+ again, or the next       |  |
+ *              +-----------------+---- nobody is left ------------------+--+
  *
  * `steps` below is the table; each step says how it ended (enum step_result in gateway_private.h)
  * and never calls another one. A step that waits is continued by an event of its provider or by a
  * timer. No sockets, no event loop: clients are sinks, time is three functions. Runs in workers.
- * What happens between route and settle is in flow_attempt.c.
+ * How the key is made is in flow_key.c, what happens between route and settle in flow_attempt.c,
+ * what a client hears of a stream in flow_stream.c.
  *
  * Its one surprise: a hit runs from admit to log inside flow_start, without a single allocation
  * (the flow comes from a pool and its arena keeps its first block).
@@ -16,7 +17,7 @@
 #include "gateway/flow.h"
 
 #include "base/clock.h"
-#include "gateway/cache_key.h"
+#include "base/json_write.h"
 #include "gateway/cost.h"
 #include "gateway/entry.h"
 #include "gateway_private.h"
@@ -46,22 +47,16 @@ enum step_result flow_fail(struct flow *flow, int status, const char *code, cons
     return STEP_ANSWER;
 }
 
+enum step_result flow_no_memory(struct flow *flow) {
+    return flow_fail(flow, 503, outcome_name(OUTCOME_NO_MEMORY), "out of memory");
+}
+
 /* -- steps -------------------------------------------------------------------------------- */
 
 static enum step_result step_admit(struct flow *flow) {
-    const struct flow_request *request = flow->request;
-    struct gateway *gateway = flow->gateway;
-    flow->answer.cache = request->cache == CACHE_NO_STORE ? ANSWER_BYPASS : ANSWER_MISS;
-    if (request->cache != CACHE_NO_STORE) {
-        struct cache_key_scope scope = {
-            .kind = "chat",
-            .tenant = BYTES_LITERAL(FLOW_TENANT),
-            .plan = request->route.provider >= 0 ? gateway->provider_plan[request->route.provider]
-                                                 : gateway->route_plan[request->route.route],
-        };
-        cache_key_make(gateway->sha, &scope, request->canonical, flow->key);
-    }
-    return STEP_NEXT;
+    bool has_key = flow->request->cache != CACHE_NO_STORE;
+    flow->answer.cache = has_key ? ANSWER_MISS : ANSWER_BYPASS;
+    return has_key ? flow_make_key(flow) : STEP_NEXT;
 }
 
 static bool cache_look_up(struct flow *flow, struct entry *entry) {
@@ -72,6 +67,26 @@ static bool cache_look_up(struct flow *flow, struct entry *entry) {
     return result == STORE_HIT && entry_decode(bytes_make(gateway->value, size), entry) == 0;
 }
 
+/* The text of a stored answer as a JSON string. Where the answer has none to point to (one in
+ * parts, stored for a client that took it as it came), it is made. data NULL: no memory. */
+static struct bytes stored_text(struct flow *flow, const struct entry *entry) {
+    struct gateway *gateway = flow->gateway;
+    struct form_reading reading = {.usage_state = USAGE_NONE};
+    struct json_fault fault;
+    if (entry->text.size > 0 || !flow->request->chat.wants_text) {
+        return bytes_make(entry->json.data + entry->text.at, entry->text.size);
+    }
+    bool is_read =
+        json_read(&gateway->reader, entry->json, &fault) == 0 &&
+        form_of(flow->request->chat.form)
+                ->read_answer(&gateway->reader, &gateway->scratch, &reading) == OUTCOME_OK;
+    if (is_read) {
+        json_quote(&flow->text, reading.text);
+    }
+    arena_reset(&gateway->scratch);
+    return !is_read || flow->text.failed ? bytes_make(NULL, 0) : buf_bytes(&flow->text);
+}
+
 static enum step_result step_cache(struct flow *flow) {
     const struct metrics *metrics = &flow->gateway->env.metrics;
     struct entry entry;
@@ -80,13 +95,18 @@ static enum step_result step_cache(struct flow *flow) {
         metric_add(metrics, METRIC_CACHE_EVENTS, 1, CACHE_EVENT_BYPASS, 0, 0);
         return STEP_NEXT;
     }
-    if (!cache_look_up(flow, &entry)) {
+    struct bytes text = bytes_make(NULL, 0);
+    if (cache_look_up(flow, &entry)) {
+        text = stored_text(flow, &entry);
+    }
+    if (text.data == NULL) {
         gateway_tick(flow->gateway);
         metric_add(metrics, METRIC_CACHE_EVENTS, 1, CACHE_EVENT_MISS, 0, 0);
         return STEP_NEXT;
     }
     flow->answer = (struct answer){
-        .text = entry.text,
+        .json = entry.json,
+        .text = text,
         .usage = entry.usage,
         .cost_nusd = 0,
         .saved_nusd = entry.cost_nusd != COST_UNKNOWN ? entry.cost_nusd : 0,
@@ -99,39 +119,60 @@ static enum step_result step_cache(struct flow *flow) {
     flow->have_usage = true;
     metric_add(metrics, METRIC_CACHE_EVENTS, 1, CACHE_EVENT_HIT, 0, 0);
     metric_add(metrics, METRIC_SAVED, (uint64_t)flow->answer.saved_nusd, SAVED_CACHE, 0, 0);
-    return STEP_ANSWER;
+    return STEP_REPLAY;
 }
 
-/* Replaces the views that end with flow_start by copies in the arena, each with a NUL behind it. */
-static bool keep_views(struct flow *flow) {
+static bool lies_in(struct bytes view, const struct buf *memory) {
+    return memory->data != NULL && view.data >= memory->data &&
+           view.data + view.size <= memory->data + memory->size;
+}
+
+bool flow_keep_views(struct flow *flow) {
     struct flow_request *request = flow->request;
-    struct bytes *const views[] = {&request->chat.prompt, &request->chat.temperature,
-                                   &request->route.model};
-    request->canonical = bytes_make(NULL, 0); /* the key is made */
+    struct chat *chat = &request->chat;
+    struct bytes *const views[] = {
+        &chat->body,           &chat->prompt,      &chat->temperature,   &chat->anthropic_version,
+        &chat->anthropic_beta, &chat->openai_beta, &request->route.model};
+    request->canonical = bytes_make(NULL, 0); /* the key is made, or its bytes are ours */
+    if (flow->has_views) {
+        return true;
+    }
     for (size_t i = 0; i < sizeof(views) / sizeof(views[0]); i++) {
-        if (views[i]->size > 0) {
+        bool is_name = views[i] == &request->route.model; /* which is used with its NUL */
+        if (views[i]->size > 0 && (is_name || !lies_in(*views[i], &request->memory))) {
             *views[i] = arena_copy(&flow->arena, *views[i]);
             if (views[i]->data == NULL) {
                 return false;
             }
         }
     }
+    flow->has_views = true;
     return true;
+}
+
+/* Nobody of those whom the request may go to can answer it. */
+static enum step_result fail_plan(struct flow *flow) {
+    enum step_result result;
+    if (!flow->plan.has_form) {
+        return flow_fail(flow, 400, "unsupported_endpoint",
+                         "no provider that this request may go to has this endpoint: name one of "
+                         "type openai, or use /v1/chat/completions or /v1/messages");
+    }
+    result = flow_fail(flow, flow->request->chat.wants_text ? 400 : 404, "model_not_found",
+                       "no provider that this request may go to offers this model");
+    flow->failure.param = flow->request->chat.wants_text ? "model_id" : "model";
+    return result;
 }
 
 static enum step_result step_route(struct flow *flow) {
     const struct gateway_env *env = &flow->gateway->env;
     const struct flow_request *request = flow->request;
-    if (!keep_views(flow)) {
-        return flow_fail(flow, 503, outcome_name(OUTCOME_NO_MEMORY), "out of memory");
+    if (!flow_keep_views(flow)) {
+        return flow_no_memory(flow);
     }
     route_decide(env->conf, &request->route, &request->chat, &flow->plan);
     if (flow->plan.count == 0) {
-        enum step_result result =
-            flow_fail(flow, 400, "model_not_found",
-                      "no provider that this request may go to offers this model_id");
-        flow->failure.param = "model_id";
-        return result;
+        return fail_plan(flow);
     }
     if (request->route.route >= 0) {
         metric_add(&env->metrics, METRIC_ROUTE_DECISIONS, 1,
@@ -140,26 +181,48 @@ static enum step_result step_route(struct flow *flow) {
     }
     flow->answer.routed_to = bytes_from_str(flow_provider(flow)->name);
     flow->answer.reason = bytes_from_str(flow->plan.reason);
+    if (request->chat.wants_stream) {
+        flow_begin_stream(flow);
+    }
     return STEP_NEXT;
 }
 
 static enum step_result step_settle(struct flow *flow) {
+    const struct chat_answer *given = &flow->attempt.answer;
     flow->failure.status = 0; /* of those who were asked before */
     flow->answer.cost_nusd = flow->cost_nusd;
     flow->answer.saved_nusd = flow_saved_by_routing(flow);
-    flow->answer.text = buf_bytes(&flow->text);
+    flow->answer.json = given->json;
+    if (flow->was_streamed) {
+        flow->answer.text = buf_bytes(&flow->text);
+    } else {
+        flow->answer.text = bytes_make(given->json.data + given->text.at, given->text.size);
+    }
     metric_add(&flow->gateway->env.metrics, METRIC_SAVED, (uint64_t)flow->answer.saved_nusd,
                SAVED_ROUTING, 0, 0);
     return STEP_NEXT;
 }
 
+/* Complete, and the same for everybody: not one that somebody's rules cut, not calls of tools
+ * (unless configured), not a stream that ran into a limit of tokens. */
+static bool may_be_stored(struct flow *flow) {
+    const struct chat_answer *given = &flow->attempt.answer;
+    if (flow->request->cache == CACHE_NO_STORE || given->finish == FINISH_UNKNOWN ||
+        given->finish == FINISH_FILTER || (given->finish == FINISH_LENGTH && flow->was_streamed) ||
+        (given->has_tools && !flow->gateway->env.conf->cache.tool_calls)) {
+        return false;
+    }
+    return !flow->was_streamed || flow_collect(flow);
+}
+
 static enum step_result step_store(struct flow *flow) {
     struct gateway *gateway = flow->gateway;
     const struct conf_cache *cache = &gateway->env.conf->cache;
-    if (flow->request->cache == CACHE_NO_STORE) {
+    if (!may_be_stored(flow)) {
         return STEP_NEXT;
     }
-    struct entry entry = {.text = flow->answer.text,
+    struct entry entry = {.json = flow->attempt.answer.json,
+                          .text = flow->attempt.answer.text,
                           .usage = flow->answer.usage,
                           .cost_nusd = flow->answer.cost_nusd,
                           .provider = flow->answer.provider,
@@ -181,9 +244,23 @@ static enum step_result step_store(struct flow *flow) {
     return STEP_NEXT;
 }
 
+/* A whole answer for a client that wants a stream. */
+static enum step_result step_replay(struct flow *flow) {
+    if (!flow->request->chat.wants_stream) {
+        return STEP_NEXT;
+    }
+    if (flow->was_streamed) {
+        flow_tell_held(flow); /* of an answer that had nothing to read */
+        return STEP_NEXT;
+    }
+    return flow_replay(flow);
+}
+
 static enum step_result step_answer(struct flow *flow) {
     struct sink *sink = flow->sink;
+    flow_end_stream(flow);
     flow->sink = NULL;
+    flow->answer.last = flow->last;
     if (flow->failure.status != 0) {
         flow->failure.reason = flow->answer.reason;
         if (flow->failure.provider.size == 0) { /* not a provider's failure: whoever was asked */
@@ -200,7 +277,8 @@ static enum step_result step_answer(struct flow *flow) {
 static enum step_result step_log(struct flow *flow) {
     const struct gateway_env *env = &flow->gateway->env;
     int64_t now_ns = timers_now_ns(&env->timers);
-    int64_t overhead_ns = now_ns - flow->request->parsed_ns - flow->answer.upstream_ns;
+    int64_t overhead_ns =
+        now_ns - flow->request->parsed_ns - flow->answer.upstream_ns - flow->answer.paused_ns;
     metric_observe(&env->metrics, METRIC_OVERHEAD, overhead_ns, 0, 0);
     if (!access_log_is_on(env->access_log)) {
         return STEP_NEXT;
@@ -249,17 +327,24 @@ static const struct {
     const char *name;
     enum step_result (*run)(struct flow *flow);
 } steps[] = {
-    {"admit", step_admit},          /* may it come in, and under which key */
+    {"admit", step_admit},          /* under which key; may wait for it */
     {"cache", step_cache},          /* somebody's answer to the same question? */
     {"route", step_route},          /* a ranked plan, with its reason */
     {"choose", flow_step_choose},   /* the plan's next provider that may be asked now */
     {"attempt", flow_step_attempt}, /* ask it; waits */
     {"settle", step_settle},        /* tokens, money, savings */
     {"store", step_store},          /* for the next one who asks */
+    {"replay", step_replay},        /* a whole answer as a stream; may wait */
     {"answer", step_answer},        /* the client hears it */
     {"log", step_log},              /* one line in the access log */
 };
-enum { STEP_AT_CHOOSE = 3, STEP_AT_SETTLE = 5, STEP_AT_ANSWER = 7, STEP_COUNT = 9 };
+enum {
+    STEP_AT_CHOOSE = 3,
+    STEP_AT_SETTLE = 5,
+    STEP_AT_REPLAY = 7,
+    STEP_AT_ANSWER = 8,
+    STEP_COUNT = 10
+};
 _Static_assert(sizeof(steps) / sizeof(steps[0]) == STEP_COUNT, "a name for every step");
 
 static void take_result(struct flow *flow, enum step_result result) {
@@ -274,6 +359,9 @@ static void take_result(struct flow *flow, enum step_result result) {
         break;
     case STEP_SETTLE:
         flow->step = STEP_AT_SETTLE;
+        break;
+    case STEP_REPLAY:
+        flow->step = STEP_AT_REPLAY;
         break;
     case STEP_ANSWER:
         flow->step = STEP_AT_ANSWER;
@@ -299,6 +387,16 @@ void flow_continue(struct flow *flow, enum step_result result) {
     }
 }
 
+/* Whatever it waits for. */
+static void flow_stop(struct flow *flow, enum outcome why) {
+    bool has_attempt = flow->pace_timer == NULL && flow->key_timer == NULL;
+    flow_end_stream(flow);
+    flow_end_key(flow);
+    if (has_attempt) {
+        flow_stop_attempt(flow, why);
+    }
+}
+
 /* -- public -------------------------------------------------------------------------------- */
 
 void flow_start(struct flow *flow, struct flow_request *request, struct sink *sink) {
@@ -307,9 +405,9 @@ void flow_start(struct flow *flow, struct flow_request *request, struct sink *si
     flow_run(flow);
 }
 
-void flow_abort(struct flow *flow) {
+void flow_abort(struct flow *flow, enum outcome why) {
     metric_add(&flow->gateway->env.metrics, METRIC_CLIENT_ABORTS, 1, 0, 0, 0);
-    flow_stop_attempt(flow, OUTCOME_CLIENT_GONE);
+    flow_stop(flow, why);
     flow->failure_rank = 0;
     flow->failure.status = 499; /* nginx's code for a client that closed the request */
     flow->step = STEP_AT_ANSWER + 1;
@@ -319,9 +417,9 @@ void flow_abort(struct flow *flow) {
 void gateway_abort_all(struct gateway *gateway) {
     while (gateway->active != NULL) {
         struct flow *flow = gateway->active;
-        /* A flow under way waits for its attempt or for the next one. (clang-tidy cannot see that
-         * flow_run takes a flow out of the list before it drops it.) */
-        flow_stop_attempt(flow, OUTCOME_SHUTDOWN); /* NOLINT(clang-analyzer-unix.Malloc) */
+        /* A flow under way waits for its key, its attempt, the next one, or its pace. (clang-tidy
+         * cannot see that flow_run takes a flow out of the list before it drops it.) */
+        flow_stop(flow, OUTCOME_SHUTDOWN); /* NOLINT(clang-analyzer-unix.Malloc) */
         flow_continue(flow, flow_fail(flow, 503, outcome_name(OUTCOME_SHUTDOWN),
                                       "the server is shutting down"));
     }

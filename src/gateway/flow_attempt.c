@@ -18,20 +18,24 @@
 #define REFUSAL_LOG_NS (60 * NS_PER_S)
 #define UNLISTED_LABEL "other"
 
-static void on_piece(struct attempt *attempt, struct bytes text);
+static void on_event(struct attempt *attempt, const struct chat_event *event);
+static void on_flush(struct attempt *attempt);
 static void on_done(struct attempt *attempt);
 static void on_failed(struct attempt *attempt, enum outcome outcome);
 
-static const struct attempt_events attempt_events = {on_piece, on_done, on_failed};
+static const struct attempt_events attempt_events = {on_event, on_flush, on_done, on_failed};
 
 /* -- what the client hears when nobody answers ------------------------------------------------- */
 
 /* A plan may fail in several ways and the client hears of one: a refusal of its request tells more
- * than a broken provider, and that more than one that was not even asked. */
-enum failure_rank { RANK_NONE, RANK_NOT_ASKED, RANK_BROKEN, RANK_REFUSED };
+ * than a broken provider, and that more than one that was not even asked; least does one that could
+ * not be asked this, as long as there are others. */
+enum failure_rank { RANK_NONE, RANK_UNABLE, RANK_NOT_ASKED, RANK_BROKEN, RANK_REFUSED };
 
 static enum failure_rank rank_of(enum outcome outcome) {
     switch (outcome) {
+    case OUTCOME_UNTRANSLATABLE:
+        return RANK_UNABLE;
     case OUTCOME_BREAKER_OPEN:
     case OUTCOME_OVERLOADED:
         return RANK_NOT_ASKED;
@@ -79,8 +83,9 @@ static int client_status(const struct attempt *attempt, enum outcome outcome) {
 
 static const char *type_of(enum outcome outcome) {
     return outcome == OUTCOME_NO_MEMORY || outcome == OUTCOME_SHUTDOWN ? "server_error"
-           : outcome == OUTCOME_BAD_MODEL                              ? "invalid_request_error"
-                                                                       : "upstream_error";
+           : outcome == OUTCOME_BAD_MODEL || outcome == OUTCOME_UNTRANSLATABLE
+               ? "invalid_request_error"
+               : "upstream_error";
 }
 
 /* The provider's own word for it, when it is a mere word; never its text. */
@@ -93,6 +98,25 @@ static const char *code_of(struct flow *flow, enum outcome outcome) {
     return rule->code != NULL ? rule->code : outcome_name(outcome);
 }
 
+/* The place in the request, when that is what was wrong. */
+static const char *param_of(struct flow *flow, enum outcome outcome) {
+    bool has_place = outcome == OUTCOME_UNTRANSLATABLE && flow->attempt.refusal[0] != '\0';
+    return has_place ? arena_strdup(&flow->arena, flow->attempt.refusal) : NULL;
+}
+
+static const char *message_of(struct flow *flow, enum outcome outcome) {
+    char text[ATTEMPT_REFUSAL_SIZE + 256];
+    if (outcome != OUTCOME_UNTRANSLATABLE || flow->attempt.refusal[0] == '\0') {
+        return outcome_rule(outcome)->message;
+    }
+    snprintf(text, sizeof(text),
+             "`%s` cannot be translated for provider %s, which has another API: leave it out, or "
+             "ask a provider that speaks this one",
+             flow->attempt.refusal, flow_provider(flow)->name);
+    const char *message = arena_strdup(&flow->arena, text);
+    return message != NULL ? message : outcome_rule(outcome)->message;
+}
+
 /* Of the plan's entry that is being tried. */
 static const char *label_of(const struct flow *flow) {
     const struct conf_provider *provider = flow_provider(flow);
@@ -102,7 +126,14 @@ static const char *label_of(const struct flow *flow) {
 
 static void note_failure(struct flow *flow, enum outcome outcome) {
     enum failure_rank rank = rank_of(outcome);
-    if (rank < flow->failure_rank || (rank == RANK_REFUSED && flow->failure_rank == rank)) {
+    const struct conf *conf = flow->gateway->env.conf;
+    int route = flow->request->route.route;
+    if (outcome == OUTCOME_UNTRANSLATABLE && route >= 0 &&
+        flow_provider(flow) == &conf->providers[conf->routes[route].strong]) {
+        flow->strong_is_unable = true;
+    }
+    bool first_counts = rank == RANK_REFUSED || rank == RANK_UNABLE;
+    if (rank < flow->failure_rank || (first_counts && flow->failure_rank == rank)) {
         return;
     }
     int wait_s = retry_after_s(flow, outcome);
@@ -111,15 +142,19 @@ static void note_failure(struct flow *flow, enum outcome outcome) {
         wait_s = flow->failure.retry_after_s; /* the soonest of them */
     }
     int status = client_status(&flow->attempt, outcome);
+    /* what it says of a key that is ours is not for the client */
+    int wish = rank == RANK_NOT_ASKED || outcome == OUTCOME_AUTH ? 0 : flow->attempt.should_retry;
     flow->failure_rank = rank;
     flow->failure_outcome = outcome;
     flow->failure = (struct failure){
         .status = status,
         .type = type_of(outcome),
         .code = code_of(flow, outcome),
-        .message = outcome_rule(outcome)->message,
+        .message = message_of(flow, outcome),
         .retry_after_s = wait_s,
-        .should_retry = outcome_rule(outcome)->client_retry || status == 409,
+        .should_retry = wish != 0 ? wish > 0 : outcome_rule(outcome)->client_retry || status == 409,
+        .retry_is_asked = wish > 0,
+        .param = param_of(flow, outcome),
         .provider = bytes_from_str(flow_provider(flow)->name),
         .model = bytes_from_str(label_of(flow)),
     };
@@ -240,8 +275,24 @@ static void leave(struct flow *flow, enum outcome outcome) {
 
 /* -- choose ------------------------------------------------------------------------------------ */
 
+/* The client is told of those who came first and did not answer. Without memory it is not. */
+static void note_passed_over(struct flow *flow, enum outcome outcome) {
+    struct bytes before = flow->answer.passed_over;
+    struct bytes name = bytes_from_str(flow_provider(flow)->name);
+    struct bytes reason = bytes_from_str(outcome_name(outcome));
+    size_t size = before.size + name.size + reason.size + 3;
+    char *text = arena_alloc(&flow->arena, size + 1);
+    if (text != NULL) {
+        int length = snprintf(text, size + 1, "%.*s%s%.*s:%.*s", (int)before.size,
+                              before.size > 0 ? before.data : "", before.size > 0 ? ", " : "",
+                              (int)name.size, name.data, (int)reason.size, reason.data);
+        flow->answer.passed_over = bytes_make(text, (size_t)length);
+    }
+}
+
 /* The next of the plan, if there is one. */
 static void pass_on(struct flow *flow, enum outcome outcome) {
+    note_passed_over(flow, outcome);
     if (flow->plan_at + 1 < flow->plan.count) {
         metric_add(&flow->gateway->env.metrics, METRIC_FALLBACKS, 1, flow_provider_index(flow),
                    outcome, 0);
@@ -353,7 +404,7 @@ static enum step_result after_failure(struct flow *flow, enum outcome outcome) {
     leave(flow, outcome);
     note_failure(flow, outcome);
     log_refusal(flow, outcome);
-    if (flow->head_sent) {
+    if (flow->content_sent) {
         return STEP_ANSWER;
     }
     if (try_again(flow, outcome)) {
@@ -393,8 +444,10 @@ static void prepare(struct flow *flow, const struct conf_model *model) {
 enum step_result flow_step_attempt(struct flow *flow) {
     const struct conf_model *model = model_of(flow);
     flow->attempt = (struct attempt){.retry_after_ms = -1};
-    buf_clear(&flow->text);
-    buf_append_char(&flow->text, '"');
+    flow_forget_events(flow);
+    if (flow->request->chat.wants_text && flow->request->chat.wants_stream) {
+        buf_append_char(&flow->text, '"');
+    }
     if (model == NULL || flow->text.failed) {
         return after_failure(flow, OUTCOME_NO_MEMORY);
     }
@@ -422,36 +475,42 @@ void flow_stop_attempt(struct flow *flow, enum outcome outcome) {
 
 /* -- events of the provider ---------------------------------------------------------------- */
 
-static void on_piece(struct attempt *attempt, struct bytes text) {
-    struct flow *flow = attempt->user;
+static void note_first_token(struct flow *flow) {
     const struct gateway_env *env = &flow->gateway->env;
-    if (flow->text.size == 1) {
-        metric_observe(&env->metrics, METRIC_TIME_TO_FIRST_TOKEN,
-                       timers_now_ns(&env->timers) - flow->attempt_started_ns,
-                       flow_provider_index(flow), 0);
+    metric_observe(&env->metrics, METRIC_TIME_TO_FIRST_TOKEN,
+                   timers_now_ns(&env->timers) - flow->attempt_started_ns,
+                   flow_provider_index(flow), 0);
+}
+
+static void on_event(struct attempt *attempt, const struct chat_event *event) {
+    struct flow *flow = attempt->user;
+    if (event->is_content && !flow->content_sent) {
+        note_first_token(flow);
+        if (flow->probes) {
+            /* A stream may go on for minutes: its first content proves that the provider is back.
+             * What fails later counts like any other failure. */
+            report(flow, BREAKER_SUCCESS, "a stream has begun");
+        }
     }
-    json_escape(&flow->text, text);
-    if (!flow->request->chat.stream) {
-        return;
-    }
-    if (flow->probes) {
-        /* A stream may go on for minutes: its first content proves that the provider is back. What
-         * fails later counts like any other failure. */
-        report(flow, BREAKER_SUCCESS, "a stream has begun");
-    }
-    if (!flow->head_sent) {
-        flow->head_sent = true;
-        flow->sink->head(flow->sink, &flow->answer);
-    }
-    flow->sink->piece(flow->sink, text);
+    flow_tell(flow, event);
+}
+
+static void on_flush(struct attempt *attempt) {
+    flow_flush(attempt->user);
 }
 
 static void on_done(struct attempt *attempt) {
     struct flow *flow = attempt->user;
-    buf_append_char(&flow->text, '"');
-    if (flow->text.failed) {
+    bool lost_last = flow->last.is_last && flow->last.data.data == NULL;
+    if (flow->text.failed || flow->held.failed || lost_last) {
         on_failed(attempt, OUTCOME_NO_MEMORY);
         return;
+    }
+    if (flow->request->chat.wants_text && flow->was_streamed) {
+        buf_append_char(&flow->text, '"');
+    }
+    if (!flow->content_sent) {
+        note_first_token(flow);
     }
     flow_book_attempt(flow, OUTCOME_OK);
     leave(flow, OUTCOME_OK);
@@ -460,6 +519,9 @@ static void on_done(struct attempt *attempt) {
 
 static void on_failed(struct attempt *attempt, enum outcome outcome) {
     struct flow *flow = attempt->user;
+    if (flow->was_paused && outcome == OUTCOME_TOTAL_TIMEOUT) {
+        outcome = OUTCOME_CLIENT_STALL; /* the provider could have gone on */
+    }
     flow_book_attempt(flow, outcome);
     flow_continue(flow, after_failure(flow, outcome));
 }

@@ -13,10 +13,10 @@ static void add_cost(struct flow *flow, int64_t cost_nusd) {
     }
 }
 
-/* Is the attempt paid for? One that failed before its first text delivered nothing. */
+/* Is the attempt paid for? One that failed before its first content delivered nothing. */
 static bool is_billed(const struct flow *flow, enum outcome outcome) {
-    return outcome == OUTCOME_OK || outcome == OUTCOME_CLIENT_GONE || outcome == OUTCOME_SHUTDOWN ||
-           flow->text.size > 1;
+    return outcome == OUTCOME_OK || outcome == OUTCOME_CLIENT_GONE ||
+           outcome == OUTCOME_CLIENT_STALL || outcome == OUTCOME_SHUTDOWN || flow->content_sent;
 }
 
 static void add_tokens(const struct metrics *metrics, unsigned pair, const struct usage *usage) {
@@ -82,7 +82,8 @@ int64_t flow_saved_by_routing(const struct flow *flow) {
     const struct conf_route *route = &conf->routes[flow->request->route.route];
     const struct conf_provider *strong = &conf->providers[route->strong];
     int model = conf_find_model(strong, bytes_from_str(strong->default_model));
-    if (strong == flow->attempt.provider || model == -1) {
+    if (strong == flow->attempt.provider || model == -1 || flow->strong_is_unable ||
+        !provider_serves(strong, flow->request->chat.form)) {
         return 0;
     }
     int64_t strong_nusd = cost_of_attempt(strong, &strong->models[model], &flow->attempt.usage,

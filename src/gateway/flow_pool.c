@@ -6,7 +6,7 @@
 #include "base/panic.h"
 #include "gateway_private.h"
 
-#define TEXT_LIMIT (8 * 1024 * 1024) /* bytes of an answer's escaped text */
+#define TEXT_LIMIT (16 * 1024 * 1024) /* bytes of what is kept of one answer, each */
 
 static void list_insert(struct gateway *gateway, struct flow *flow) {
     flow->previous = NULL;
@@ -43,8 +43,13 @@ struct flow *flow_new(struct gateway *gateway) {
         if (flow == NULL) {
             return NULL;
         }
-        arena_init(&flow->arena, FLOW_ARENA_BLOCK, FLOW_ARENA_LIMIT);
+        arena_init(&flow->arena, FLOW_ARENA_BLOCK,
+                   FLOW_ARENA_LIMIT +
+                       FLOW_BODY_COPIES * (size_t)gateway->env.conf->limits.max_body);
         buf_init(&flow->text, TEXT_LIMIT);
+        buf_init(&flow->held, TEXT_LIMIT);
+        kept_init(&flow->kept, TEXT_LIMIT);
+        buf_init(&flow->json, TEXT_LIMIT);
     }
     flow->gateway = gateway;
     flow->request = NULL;
@@ -60,7 +65,14 @@ struct flow *flow_new(struct gateway *gateway) {
     flow->lease_timer = NULL;
     flow->retry_timer = NULL;
     flow->failure_rank = 0;
-    flow->head_sent = false;
+    flow->head_sent = flow->content_sent = flow->is_paused = flow->was_streamed = false;
+    flow->was_paused = flow->strong_is_unable = false;
+    flow->keeps = false;
+    flow->held_at = 0;
+    flow->last = (struct chat_event){0};
+    flow->ping_timer = flow->pace_timer = flow->key_timer = NULL;
+    flow->sha = NULL;
+    flow->has_views = false;
     flow->have_outcome = false;
     flow->have_usage = false;
     flow->cost_nusd = 0;
@@ -79,7 +91,6 @@ void flow_destroy(struct flow *flow) {
     ASSERT(gateway->spare == flow);
     gateway->spare = flow->next;
     gateway->spare_count--;
-    buf_free(&flow->text);
     arena_fini(&flow->arena);
     free(flow);
 }
@@ -87,8 +98,16 @@ void flow_destroy(struct flow *flow) {
 void flow_drop(struct flow *flow) {
     struct gateway *gateway = flow->gateway;
     list_remove(gateway, flow);
-    arena_reset(&flow->arena);
+    flow_end_key(flow);
+    if (flow->request != NULL) {
+        gateway_give_back(gateway, &flow->request->memory);
+    }
+    gateway->kept_bytes -= kept_size(&flow->kept);
     buf_free(&flow->text);
+    buf_free(&flow->held);
+    kept_free(&flow->kept);
+    buf_free(&flow->json);
+    arena_reset(&flow->arena);
     flow->next = gateway->spare;
     gateway->spare = flow;
     gateway->spare_count++;

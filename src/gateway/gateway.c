@@ -11,6 +11,9 @@
 #include "gateway/cache_key.h"
 #include "gateway/entry.h"
 
+#define SCRATCH_BLOCK 4096
+#define SCRATCH_LIMIT ((size_t)64 * 1024 * 1024)
+
 static int make_fingerprints(struct gateway *gateway) {
     const struct conf *conf = gateway->env.conf;
     gateway->route_plan = calloc(conf->route_count, SHA256_SIZE);
@@ -33,6 +36,9 @@ struct gateway *gateway_new(const struct gateway_env *env) {
         return NULL;
     }
     gateway->env = *env;
+    json_reader_init(&gateway->reader);
+    arena_init(&gateway->scratch, SCRATCH_BLOCK, SCRATCH_LIMIT);
+    slow_free_init(&gateway->slow, &env->timers);
     gateway->sha = sha256_new();
     if (gateway->sha == NULL || make_fingerprints(gateway) == -1) {
         goto failed;
@@ -62,6 +68,9 @@ void gateway_free(struct gateway *gateway) {
     while (gateway->spare != NULL) {
         flow_destroy(gateway->spare);
     }
+    slow_free_fini(&gateway->slow);
+    arena_fini(&gateway->scratch);
+    json_reader_fini(&gateway->reader);
     free(gateway->providers);
     free(gateway->value);
     free(gateway->provider_plan);
@@ -114,4 +123,8 @@ void gateway_tick(struct gateway *gateway) {
                RECOVERY_EMPTIED, 0, 0);
     metric_add(metrics, METRIC_LOCK_TIMEOUTS, now.lock_timeouts - seen->lock_timeouts, 0, 0, 0);
     gateway->seen = now;
+}
+
+void gateway_give_back(struct gateway *gateway, struct buf *memory) {
+    slow_free_buf(&gateway->slow, memory);
 }

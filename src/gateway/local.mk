@@ -7,10 +7,14 @@ libgateway_a_SOURCES = \
 	src/gateway/entry.c \
 	src/gateway/flow.c \
 	src/gateway/flow_attempt.c \
+	src/gateway/flow_key.c \
 	src/gateway/flow_money.c \
 	src/gateway/flow_pool.c \
+	src/gateway/flow_stream.c \
 	src/gateway/gateway.c \
 	src/gateway/gateway_private.h \
+	src/gateway/kept.c \
+	src/gateway/kept.h \
 	src/gateway/retry.c \
 	src/gateway/route.c \
 	src/gateway/score.c \

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "base/text.h"
+#include "upstream/provider.h"
 
 struct decision {
     enum conf_target target;
@@ -58,7 +59,10 @@ static void decide_by_policy(const struct conf_route *route, const struct chat *
         plan->reason_kind = ROUTE_BY_LENGTH;
         snprintf(plan->reason, sizeof(plan->reason), "length:%zu", length);
     } else {
-        struct score_input input = {.last_user = chat->prompt};
+        struct score_input input = {.last_user = chat->prompt,
+                                    .system_size = chat->system_size,
+                                    .history_turns = chat->history_turns,
+                                    .has_tools = chat->has_tools};
         struct score_result result;
         char words[SCORE_REASON_SIZE];
         score_prompt(&input, &result);
@@ -70,10 +74,15 @@ static void decide_by_policy(const struct conf_route *route, const struct chat *
     decision->target = value > route->threshold ? CONF_TARGET_STRONG : CONF_TARGET_CHEAP;
 }
 
-/* Adds a provider once, with the model that is asked for; not when it does not offer it. */
-static void plan_add(struct plan *plan, const struct conf *conf, unsigned index,
-                     struct bytes model) {
+/* Adds a provider once, with the model that is asked for; not when it does not offer it, or has no
+ * such API. */
+static void plan_add(struct plan *plan, const struct conf *conf, unsigned index, struct bytes model,
+                     enum chat_form form) {
     const struct conf_provider *provider = &conf->providers[index];
+    if (!provider_serves(provider, form)) {
+        return;
+    }
+    plan->has_form = true;
     if (model.size == 0) {
         model = bytes_from_str(provider->default_model);
     }
@@ -104,14 +113,14 @@ static void plan_route(const struct conf *conf, const struct route_request *requ
         first = strong ? route->strong : route->cheap;
         plan->tier = strong ? TIER_STRONG : TIER_CHEAP;
     }
-    plan_add(plan, conf, first, request->model);
+    plan_add(plan, conf, first, request->model, chat->form);
     for (unsigned i = 0; i < route->fallback_count; i++) {
-        plan_add(plan, conf, route->fallback[i], request->model);
+        plan_add(plan, conf, route->fallback[i], request->model, chat->form);
     }
-    if (plan->count == 0 && request->model.size > 0) {
-        /* the model decides: whichever of the two tiers has it */
-        plan_add(plan, conf, route->cheap, request->model);
-        plan_add(plan, conf, route->strong, request->model);
+    if (plan->count == 0) {
+        /* the model decides, or the API: whichever of the two tiers has it */
+        plan_add(plan, conf, route->cheap, request->model, chat->form);
+        plan_add(plan, conf, route->strong, request->model, chat->form);
         plan->tier = TIER_PROVIDER;
         plan->reason_kind = ROUTE_BY_MODEL;
         snprintf(plan->reason, sizeof(plan->reason), "model");
@@ -121,12 +130,13 @@ static void plan_route(const struct conf *conf, const struct route_request *requ
 void route_decide(const struct conf *conf, const struct route_request *request,
                   const struct chat *chat, struct plan *plan) {
     plan->count = 0;
+    plan->has_form = false;
     if (request->provider >= 0) {
         plan->tier = TIER_PROVIDER;
         plan->reason_kind = request->model.size > 0 ? ROUTE_BY_MODEL : ROUTE_BY_PROVIDER;
         snprintf(plan->reason, sizeof(plan->reason), "%s",
                  request->model.size > 0 ? "model" : "provider");
-        plan_add(plan, conf, (unsigned)request->provider, request->model);
+        plan_add(plan, conf, (unsigned)request->provider, request->model, chat->form);
         return;
     }
     plan_route(conf, request, chat, plan);

@@ -8,6 +8,7 @@
 #include "proc/worker.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <string.h>
 
 #include "api/api.h"
@@ -22,6 +23,8 @@
 #define BODY_PER_MIB_MS 30000
 #define SEND_STALL_MS 30000
 #define STREAM_BUFFER_BYTES ((size_t)256 * 1024)
+#define OWN_MAPPING_BYTES (4 * 1024 * 1024)
+#define SPARE_HEAP_BYTES (8 * 1024 * 1024)
 
 struct worker {
     struct child child; /* first: hooks get the child and know its worker */
@@ -169,8 +172,18 @@ static void take_down(struct worker *worker) {
     }
 }
 
+/* The largest bodies get mappings of their own: these grow without being copied, and go back to the
+ * system at once. Left alone, malloc would after the first one put the next into the heap. Those of
+ * the usual images stay in it: fresh pages cost as much as all else that is done with a body. */
+static void set_up_malloc(void) {
+    (void)mallopt(M_MMAP_THRESHOLD, OWN_MAPPING_BYTES);
+    (void)mallopt(M_TRIM_THRESHOLD, SPARE_HEAP_BYTES);
+    (void)mallopt(M_ARENA_MAX, 1); /* the only other threads are libcurl's, for names */
+}
+
 int worker_main(const struct child_env *env) {
     struct worker worker = {.child = {.signal_fd = -1}};
+    set_up_malloc();
     int status = build(&worker, env);
     if (status == 0) {
         child_run(&worker.child);

@@ -18,10 +18,15 @@
 
 /* libcurl sends again by itself when a kept connection was closed: once is enough. */
 #define SENDS_MAX 2
+#define DRAIN_MS 1000     /* that an exchange may take to end behind the last event of a stream */
+#define READ_BYTES 16384L /* of one read; libcurl goes on for up to a hundred of them */
+#define TURN_BYTES 32768  /* of one answer in a turn of the loop: none starves the others */
 #define TLS_LOG_NS (60 * NS_PER_S)
 #define CURL_PATIENCE_MS (24L * 3600 * 1000) /* ours always come first */
 
 static void on_deadline(void *argument);
+static void end_with(struct fetch *fetch, enum outcome outcome);
+static void retire(struct fetch *fetch);
 
 /* ---- deadlines ---- */
 
@@ -91,10 +96,29 @@ static void on_deadline(void *argument) {
     if (has_time(fetch, now_ns) && arm(fetch)) {
         return;
     }
-    fetch_end(fetch, now_ns >= fetch->end_ns ? OUTCOME_TOTAL_TIMEOUT : fetch_late(fetch));
+    if (fetch->drains) {
+        retire(fetch);
+        return;
+    }
+    end_with(fetch, now_ns >= fetch->end_ns ? OUTCOME_TOTAL_TIMEOUT : fetch_late(fetch));
 }
 
 /* ---- what libcurl calls ---- */
+
+/* Behind a pause. It calls on_data with what it had kept, and would forget a fault of that. */
+static void go_on(struct fetch *fetch) {
+    struct fetcher *fetcher = fetch->site->fetcher;
+    fetcher->turn++;
+    fetcher->depth++;
+    CURLcode result = curl_easy_pause(fetch->easy, CURLPAUSE_CONT);
+    fetcher->depth--;
+    if (result != CURLE_OK && fetch->list == &fetcher->active) {
+        fetch->code = result;
+        fetch_move(fetch, &fetcher->finished);
+    }
+    fetcher_collect(fetcher);
+    fetcher_settle_soon(fetcher);
+}
 
 /* The connection stands and the request is about to be written. */
 static int on_ready(void *argument, char *ip, char *local_ip, int port, int local_port) {
@@ -140,6 +164,10 @@ static void take_field(struct fetch *fetch, struct bytes line) {
         fetch->head.is_encoded = !bytes_equal_nocase(value, BYTES_LITERAL("identity"));
     } else if (bytes_equal_nocase(name, BYTES_LITERAL("retry-after"))) {
         fetch->head.retry_after_ms = fetch_retry_after_ms(value, clock_wall_ns() / NS_PER_S);
+    } else if (bytes_equal_nocase(name, BYTES_LITERAL("x-should-retry"))) {
+        fetch->head.should_retry = bytes_equal_str(value, "true")    ? 1
+                                   : bytes_equal_str(value, "false") ? -1
+                                                                     : 0;
     }
 }
 
@@ -196,13 +224,73 @@ static size_t on_line(char *data, size_t size, size_t count, void *argument) {
     return fetch->fault == OUTCOME_OK ? size * count : CURL_WRITEFUNC_ERROR;
 }
 
+/* What the socket has is left there until the others have had their turn. */
+static void on_rested(void *argument) {
+    struct fetch *fetch = argument;
+    fetch->rest_timer = NULL;
+    if (!fetch->paused && fetch->list == &fetch->site->fetcher->active) {
+        go_on(fetch);
+    }
+}
+
+static void count_turn(struct fetch *fetch, size_t size) {
+    const struct fetcher *fetcher = fetch->site->fetcher;
+    fetch->turn_bytes = fetch->turn == fetcher->turn ? fetch->turn_bytes + size : size;
+    fetch->turn = fetcher->turn;
+    if (fetch->turn_bytes < TURN_BYTES || fetch->paused || fetch->rest_timer != NULL) {
+        return;
+    }
+    fetch->rest_timer = timers_after(&fetcher->timers, 0, on_rested, fetch);
+    if (fetch->rest_timer != NULL) {
+        (void)curl_easy_pause(fetch->easy, CURLPAUSE_RECV);
+    }
+}
+
 static size_t on_data(char *data, size_t size, size_t count, void *argument) {
     struct fetch *fetch = argument;
     fetch->heard_ns = now_of(fetch);
+    if (fetch->fault != OUTCOME_OK) {
+        return CURL_WRITEFUNC_ERROR;
+    }
+    count_turn(fetch, size * count);
+    if (fetch->complete) {
+        return size * count;
+    }
     fetch->fault = fetch->head_done
                        ? fetch->events->data(fetch->user, bytes_make(data, size * count))
                        : OUTCOME_BAD_HTTP;
     return fetch->fault == OUTCOME_OK ? size * count : CURL_WRITEFUNC_ERROR;
+}
+
+/* libcurl wants some of a body of several pieces. */
+static size_t on_read(char *to, size_t size, size_t count, void *argument) {
+    struct fetch *fetch = argument;
+    size_t room = size * count;
+    size_t done = 0;
+    while (done < room && fetch->piece_at < fetch->piece_count) {
+        const struct bytes *piece = &fetch->pieces[fetch->piece_at];
+        size_t left = piece->size - fetch->piece_sent;
+        size_t taken = left < room - done ? left : room - done;
+        memcpy(to + done, piece->data + fetch->piece_sent, taken);
+        done += taken;
+        fetch->piece_sent += taken;
+        if (fetch->piece_sent == piece->size) {
+            fetch->piece_at++;
+            fetch->piece_sent = 0;
+        }
+    }
+    return done;
+}
+
+/* And once more from the beginning, on another connection. */
+static int on_seek(void *argument, curl_off_t offset, int origin) {
+    struct fetch *fetch = argument;
+    if (offset != 0 || origin != SEEK_SET) {
+        return CURL_SEEKFUNC_FAIL;
+    }
+    fetch->piece_at = 0;
+    fetch->piece_sent = 0;
+    return CURL_SEEKFUNC_OK;
 }
 
 /* ---- a handle ---- */
@@ -218,6 +306,10 @@ static CURLcode set_callbacks(struct fetch *fetch) {
     SET(CURLOPT_HEADERDATA, fetch);
     SET(CURLOPT_WRITEFUNCTION, on_data);
     SET(CURLOPT_WRITEDATA, fetch);
+    SET(CURLOPT_READFUNCTION, on_read);
+    SET(CURLOPT_READDATA, fetch);
+    SET(CURLOPT_SEEKFUNCTION, on_seek);
+    SET(CURLOPT_SEEKDATA, fetch);
     SET(CURLOPT_PREREQFUNCTION, on_ready);
     SET(CURLOPT_PREREQDATA, fetch);
     SET(CURLOPT_OPENSOCKETFUNCTION, fetcher_open_socket);
@@ -241,6 +333,7 @@ static CURLcode set_protocol(struct fetch *fetch) {
     SET(CURLOPT_HTTP_CONTENT_DECODING, 0L);
     SET(CURLOPT_PATH_AS_IS, 1L);
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
+    SET(CURLOPT_BUFFERSIZE, READ_BYTES);
     SET(CURLOPT_POST, 1L);
     SET(CURLOPT_HTTPHEADER, fetch->site->fields);
     SET(CURLOPT_USERAGENT, "optiroute/" PACKAGE_VERSION);
@@ -302,8 +395,10 @@ static void retire(struct fetch *fetch) {
     fetcher_remove(site->fetcher, fetch);
     fetch_move(fetch, NULL);
     timers_cancel(&site->fetcher->timers, fetch->timer);
-    fetch->timer = NULL;
+    timers_cancel(&site->fetcher->timers, fetch->rest_timer);
+    fetch->timer = fetch->rest_timer = NULL;
     fetch->phase = FETCH_SPARE;
+    fetch_drop_fields(fetch);
     if (site->spare_count >= FETCH_SPARE_MAX) {
         fetch_free(fetch);
         return;
@@ -311,49 +406,6 @@ static void retire(struct fetch *fetch) {
     fetch->next_spare = site->spare;
     site->spare = fetch;
     site->spare_count++;
-}
-
-/* ---- sites ---- */
-
-static struct curl_slist *parse_fields(struct bytes fields) {
-    /* The last one removes what libcurl would add for a large body: no waiting for 100 Continue. */
-    struct curl_slist *list = curl_slist_append(NULL, "Expect:");
-    while (fields.size > 0 && list != NULL) {
-        char line[8192];
-        size_t end = bytes_find(fields, '\n');
-        ASSERT(end < fields.size && end < sizeof(line)); /* a key has at most 4096 bytes */
-        memcpy(line, fields.data, end);
-        line[end] = '\0';
-        struct curl_slist *longer = curl_slist_append(list, line);
-        explicit_bzero(line, end);
-        if (longer == NULL) {
-            curl_slist_free_all(list);
-        }
-        list = longer;
-        fields = bytes_make(fields.data + end + 1, fields.size - end - 1);
-    }
-    return list;
-}
-
-struct fetch_site *fetch_site_new(struct fetcher *fetcher, const struct conf_provider *provider,
-                                  struct bytes fields) {
-    struct fetch_site *site = calloc(1, sizeof(*site));
-    if (site == NULL) {
-        return NULL;
-    }
-    site->fetcher = fetcher;
-    site->provider = provider;
-    site->is_tls = bytes_start_with(bytes_from_str(provider->url), BYTES_LITERAL("https:"));
-    site->host = lookup_host(fetcher, provider->url);
-    site->fields = parse_fields(fields);
-    if (site->host == NULL || site->fields == NULL) {
-        curl_slist_free_all(site->fields);
-        free(site);
-        return NULL;
-    }
-    site->next = fetcher->sites;
-    fetcher->sites = site;
-    return site;
 }
 
 /* ---- public ---- */
@@ -364,12 +416,20 @@ static void reset(struct fetch *fetch, const struct fetch_request *request) {
     fetch->events = request->events;
     fetch->user = request->user;
     fetch->shortage = fetch->paused = fetch->head_done = false;
+    fetch->complete = fetch->drains = fetch->ended = false;
     fetch->fault = OUTCOME_OK;
     fetch->code = CURLE_OK;
     fetch->sends = fetch->interim = fetch->field_count = fetch->opened_count = 0;
     fetch->head_size = 0;
     fetch->head = (struct fetch_head){.retry_after_ms = -1};
-    fetch->body_size = request->body.size;
+    fetch->pieces = request->pieces;
+    fetch->piece_count = request->piece_count;
+    fetch->piece_at = 0;
+    fetch->piece_sent = 0;
+    fetch->body_size = 0;
+    for (unsigned i = 0; i < request->piece_count; i++) {
+        fetch->body_size += request->pieces[i].size;
+    }
     fetch->uploaded = 0;
     fetch->error[0] = '\0';
     fetch->deadline_ns = now_ns + provider->connect_timeout_ms * NS_PER_MS;
@@ -387,9 +447,10 @@ bool fetch_start(struct fetch_site *site, const struct fetch_request *request, s
     CURLcode result = CURLE_OK;
     reset(fetch, request);
     SET(CURLOPT_URL, request->url);
-    SET(CURLOPT_POSTFIELDS, request->body.data);
-    SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.size);
-    if (result != CURLE_OK || !arm(fetch)) {
+    SET(CURLOPT_POSTFIELDS, fetch->piece_count == 1 ? fetch->pieces[0].data : NULL);
+    SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)fetch->body_size);
+    if (result != CURLE_OK ||
+        (request->fields.size > 0 && !fetch_take_fields(fetch, request->fields)) || !arm(fetch)) {
         retire(fetch);
         return false;
     }
@@ -422,7 +483,7 @@ static void log_tls(struct fetch *fetch, enum outcome outcome) {
     }
 }
 
-void fetch_end(struct fetch *fetch, enum outcome outcome) {
+static void end_with(struct fetch *fetch, enum outcome outcome) {
     struct fetcher *fetcher = fetch->site->fetcher;
     const struct fetch_events *events = fetch->events;
     void *user = fetch->user;
@@ -434,6 +495,43 @@ void fetch_end(struct fetch *fetch, enum outcome outcome) {
     events->end(user, outcome);
     retire(fetch);
     fetcher_settle_soon(fetcher);
+}
+
+/* The caller has all that it wants. The exchange may go on to its end, but not without the
+ * request's body, which the caller is about to free. */
+static void end_early(struct fetch *fetch) {
+    struct fetcher *fetcher = fetch->site->fetcher;
+    curl_off_t uploaded = 0;
+    (void)curl_easy_getinfo(fetch->easy, CURLINFO_SIZE_UPLOAD_T, &uploaded);
+    if ((size_t)uploaded < fetch->body_size) {
+        end_with(fetch, OUTCOME_OK);
+        return;
+    }
+    lookup_leave(fetch, OUTCOME_OK);
+    fetch->drains = true;
+    fetch_move(fetch, &fetcher->active);
+    fetch->events->end(fetch->user, OUTCOME_OK);
+    if (fetch->paused) {
+        retire(fetch);
+    } else {
+        fetch_limit(fetch, DRAIN_MS);
+    }
+    fetcher_settle_soon(fetcher);
+}
+
+void fetch_settle(struct fetch *fetch) {
+    if (fetch->drains) {
+        retire(fetch);
+    } else if (fetch->complete && !fetch->ended) {
+        end_early(fetch);
+    } else {
+        end_with(fetch, fetch->complete ? OUTCOME_OK : fetch_fault(fetch, fetch->code));
+    }
+}
+
+void fetch_complete(struct fetch *fetch) {
+    fetch->complete = true;
+    fetch_move(fetch, &fetch->site->fetcher->finished);
 }
 
 bool fetch_was_sent(const struct fetch *fetch) {
@@ -460,15 +558,12 @@ void fetch_pause(struct fetch *fetch) {
 }
 
 void fetch_resume(struct fetch *fetch) {
-    struct fetcher *fetcher = fetch->site->fetcher;
     if (!fetch->paused || !fetch->added) {
         return;
     }
     fetch->paused = false;
     fetch->heard_ns = now_of(fetch);
-    fetcher->depth++; /* it calls on_data with what it had kept */
-    (void)curl_easy_pause(fetch->easy, CURLPAUSE_CONT);
-    fetcher->depth--;
-    fetcher_collect(fetcher);
-    fetcher_settle_soon(fetcher);
+    if (fetch->rest_timer == NULL) {
+        go_on(fetch);
+    }
 }

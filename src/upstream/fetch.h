@@ -33,6 +33,7 @@ struct fetch_head {
     struct bytes content_type; /* empty when not given; valid during the call */
     bool is_encoded;           /* Content-Encoding says something else than identity */
     int64_t retry_after_ms;    /* -1: none, or one that makes no sense */
+    int should_retry;          /* x-should-retry: 1 true, -1 false, 0 not said */
 };
 
 /* None of them may start, cancel or resume a fetch, but for `end`. */
@@ -47,8 +48,11 @@ struct fetch_events {
 
 struct fetch_request {
     const char *url;     /* copied */
-    struct bytes body;   /* JSON; lives until the end */
-    int64_t deadline_ns; /* monotonic; on top of the provider's own timeouts */
+    struct bytes fields; /* header lines beside the site's, each ending in '\n'; one of a name
+                            that the site has takes its place; copied */
+    const struct bytes *pieces; /* the body; they and the array live until the end */
+    unsigned piece_count;       /* at least 1; a single one is sent together with the head */
+    int64_t deadline_ns;        /* monotonic; on top of the provider's own timeouts */
     const struct fetch_events *events;
     void *user;
 };
@@ -74,6 +78,10 @@ void fetch_cancel(struct fetch *fetch);
 bool fetch_was_sent(const struct fetch *fetch);
 /* Times it was sent again because a kept connection turned out to be closed; 0 or 1. */
 unsigned fetch_stale_sends(const struct fetch *fetch);
+/* The answer is complete as far as the caller is concerned: `end` comes with OUTCOME_OK, soon, and
+ * nothing before it. Whether the exchange ends too, and its connection can be kept, is waited for a
+ * second, by ourselves. Only from within data. */
+void fetch_complete(struct fetch *fetch);
 /* From now on it may take at most so many milliseconds more. May be called from within head and
  * data. */
 void fetch_limit(struct fetch *fetch, int64_t ms);

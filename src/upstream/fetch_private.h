@@ -2,6 +2,7 @@
  *
  *     fetcher.c        libcurl's multi handle on libevent: sockets, its timer, who is finished
  *     fetch.c          one request: options, what libcurl calls, deadlines, its end
+ *     fetch_site.c     what requests to one provider share, and their header lines
  *     fetch_lookup.c   at most one name lookup per host at a time
  *     fetch_fault.c    what a libcurl error means
  */
@@ -64,12 +65,18 @@ struct fetch {
     const struct fetch_events *events;
     void *user;
     enum fetch_phase phase;
-    bool added;    /* libcurl's multi handle has it */
-    bool shortage; /* no descriptor to open a socket with */
-    bool paused;
-    bool head_done;                         /* events->head was called */
-    enum outcome fault;                     /* why we ended it ourselves, OUTCOME_OK: we did not */
-    CURLcode code;                          /* why libcurl did */
+    bool added;               /* libcurl's multi handle has it */
+    bool shortage;            /* no descriptor to open a socket with */
+    bool paused;              /* somebody asked for it */
+    struct timer *rest_timer; /* it has had its share of this turn; NULL: does not rest */
+    uint64_t turn;            /* of the fetcher, in which */
+    size_t turn_bytes;        /* so much came */
+    bool complete;            /* fetch_complete was called */
+    bool drains;              /* and `end`: what still comes is ignored */
+    bool ended;               /* libcurl has finished with it */
+    bool head_done;           /* events->head was called */
+    enum outcome fault;       /* why we ended it ourselves, OUTCOME_OK: we did not */
+    CURLcode code;            /* why libcurl did */
     curl_socket_t opened[FETCH_OPENED_MAX]; /* the last sockets opened to send it, as a ring */
     unsigned opened_count;                  /* > 0: the name is known */
     unsigned sends;                         /* times the request was given to a connection */
@@ -78,7 +85,12 @@ struct fetch {
     size_t head_size;
     struct fetch_head head;
     char content_type[FETCH_TYPE_SIZE];
-    size_t body_size;    /* of the request */
+    const struct bytes *pieces; /* the request's body */
+    unsigned piece_count;
+    unsigned piece_at;             /* the next one to send, when there are several, */
+    size_t piece_sent;             /* and how much of it is gone */
+    struct curl_slist *own_fields; /* instead of the site's; NULL: has none */
+    size_t body_size;
     curl_off_t uploaded; /* of these, when the first-byte deadline was last looked at */
     struct timer *timer;
     int64_t timer_due_ns;
@@ -99,6 +111,7 @@ struct fetcher {
     struct event timer;    /* libcurl's */
     struct event deferred; /* settles what ended inside fetch_start */
     unsigned depth;        /* > 0: inside a libcurl call */
+    uint64_t turn;         /* counts times that libcurl was entered from the loop */
     bool settling;
     struct fetch_sock **socks; /* by descriptor */
     size_t sock_capacity;
@@ -136,9 +149,16 @@ int fetcher_close_socket(void *argument, curl_socket_t fd);
 void fetcher_connected(struct fetch *fetch, int local_port);
 
 /* fetch.c */
-/* Calls `end`; the fetch is a spare one before. */
-void fetch_end(struct fetch *fetch, enum outcome outcome);
+/* Ends one of `finished`: calls its `end`, or only takes it away. */
+void fetch_settle(struct fetch *fetch);
 void fetch_free(struct fetch *fetch);
+
+/* fetch_site.c */
+/* Frees a site without handles; its lines, one of which may hold a key, are overwritten. */
+void fetch_site_free(struct fetch_site *site);
+/* The request's header lines are the site's and these, until they are dropped. False: no memory. */
+bool fetch_take_fields(struct fetch *fetch, struct bytes fields);
+void fetch_drop_fields(struct fetch *fetch);
 
 /* fetch_lookup.c */
 /* The host of a URL, made when new. NULL without memory. */

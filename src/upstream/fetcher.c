@@ -86,6 +86,7 @@ static struct fetch_sock *need_sock(struct fetcher *fetcher, curl_socket_t fd) {
 
 static void act(struct fetcher *fetcher, curl_socket_t fd, int what) {
     int running;
+    fetcher->turn++;
     fetcher->depth++;
     (void)curl_multi_socket_action(fetcher->multi, fd, what, &running);
     fetcher->depth--;
@@ -229,6 +230,7 @@ void fetcher_collect(struct fetcher *fetcher) {
         if (message->msg == CURLMSG_DONE) {
             (void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&fetch);
             fetch->code = message->data.result;
+            fetch->ended = true;
             fetch_move(fetch, &fetcher->finished);
         }
     }
@@ -251,7 +253,7 @@ static void settle(struct fetcher *fetcher) {
     fetcher->settling = true;
     for (;;) {
         if ((fetch = TAILQ_FIRST(&fetcher->finished)) != NULL) {
-            fetch_end(fetch, fetch_fault(fetch, fetch->code));
+            fetch_settle(fetch);
         } else if ((fetch = TAILQ_FIRST(&fetcher->released)) != NULL) {
             fetch_move(fetch, NULL);
             if (lookup_enter(fetch)) {
@@ -358,8 +360,7 @@ void fetcher_free(struct fetcher *fetcher) {
             site->spare = fetch->next_spare;
             fetch_free(fetch);
         }
-        curl_slist_free_all(site->fields);
-        free(site);
+        fetch_site_free(site);
     }
     if (fetcher->multi != NULL) {
         (void)curl_multi_cleanup(fetcher->multi);

@@ -49,6 +49,13 @@ static const struct outcome_rule rules[OUTCOME_COUNT] = {
                            .verdict = VERDICT_UNKNOWN,
                            .code = "model_not_found",
                            .message = "this model's name cannot be asked of the provider"},
+    [OUTCOME_UNTRANSLATABLE] = {.status = 400,
+                                .verdict = VERDICT_UNKNOWN,
+                                .message = "no provider that this request may go to can be asked "
+                                           "this in its own API"},
+    [OUTCOME_CLIENT_STALL] = {.status = 499,
+                              .verdict = VERDICT_UNKNOWN,
+                              .message = "the client did not read its answer"},
 
     [OUTCOME_DNS] = FAILS(502, true, "the provider's name cannot be resolved"),
     [OUTCOME_DNS_TIMEOUT] = FAILS(504, false, "the provider's name was not resolved in time"),
@@ -89,6 +96,10 @@ static const struct outcome_rule rules[OUTCOME_COUNT] = {
     [OUTCOME_BAD_JSON] = FAILS(502, false, "the provider's answer is not valid JSON"),
     [OUTCOME_BAD_UTF8] = FAILS(502, false, "the provider's answer is not valid UTF-8"),
     [OUTCOME_BAD_SCHEMA] = FAILS(502, false, "the provider's answer has no text where it belongs"),
+
+    [OUTCOME_STREAM_TRUNCATED] = FAILS(502, true, "the provider's stream broke off"),
+    [OUTCOME_STREAM_IDLE] = FAILS(504, false, "the provider fell silent in its stream"),
+    [OUTCOME_STREAM_ERROR] = FAILS(502, true, "the provider reported a failure in its stream"),
 };
 
 const struct outcome_rule *outcome_rule(enum outcome outcome) {

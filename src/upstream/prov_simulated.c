@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
-#include "base/text.h"
+#include "compose.h"
 
 #define LONGEST_WORD 12     /* bytes of the longest word below, with its blank */
 #define USUAL_WORDS_MIN 24  /* an answer has this many words ... */
@@ -34,8 +34,10 @@ struct simulation {
     int64_t words_sent;  /* tokens delivered */
     int64_t started_ns;  /* monotonic */
     int64_t latency_ns;  /* of the whole answer, as computed */
+    bool is_cut;         /* it ends because max_tokens are made */
     bool fails;          /* this one ends in a failure instead */
     struct timer *timer; /* NULL when none is armed */
+    struct compose compose;
 };
 
 static uint64_t attempts_of_this_process;
@@ -64,7 +66,7 @@ struct bytes prov_simulated_text(const struct conf_simulated *simulated, const s
                                  struct arena *arena, int64_t *word_count) {
     uint64_t state = hash64(chat->prompt.data, chat->prompt.size, (uint64_t)simulated->seed);
     int64_t words = USUAL_WORDS_MIN + (int64_t)(next_random(&state) % USUAL_WORDS_SPAN);
-    if (words > chat->max_tokens) {
+    if (chat->max_tokens > 0 && words > chat->max_tokens) {
         words = chat->max_tokens;
     }
     char *text = arena_alloc(arena, (size_t)words * LONGEST_WORD + 1);
@@ -89,7 +91,7 @@ struct bytes prov_simulated_text(const struct conf_simulated *simulated, const s
 /* What was delivered so far is what is charged: tokens by the words, time by the clock. */
 static void fill_usage(struct attempt *attempt, int64_t billed_ns) {
     const struct simulation *simulation = attempt->state;
-    attempt->usage = (struct usage){.prompt_tokens = usage_estimate(attempt->chat->prompt.size),
+    attempt->usage = (struct usage){.prompt_tokens = usage_estimate(attempt->chat->text_size),
                                     .completion_tokens = simulation->words_sent};
     attempt->billed_ns = billed_ns;
 }
@@ -109,7 +111,7 @@ static void fire(void *argument);
 static int arm(struct attempt *attempt) {
     struct simulation *simulation = attempt->state;
     int64_t due_ns = simulation->started_ns + simulation->latency_ns;
-    if (attempt->chat->stream && !simulation->fails) {
+    if (attempt->chat->wants_stream && !simulation->fails) {
         /* words are spread evenly over the second half of the latency */
         int64_t head_ns = simulation->latency_ns / 2;
         due_ns =
@@ -121,36 +123,63 @@ static int arm(struct attempt *attempt) {
     return simulation->timer != NULL ? 0 : -1;
 }
 
+static void on_event(void *user, const struct chat_event *event) {
+    struct attempt *attempt = user;
+    attempt->events->event(attempt, event);
+}
+
+static void fail(struct attempt *attempt, int64_t billed_ns, enum outcome outcome) {
+    struct simulation *simulation = attempt->state;
+    fill_usage(attempt, billed_ns);
+    compose_fini(&simulation->compose);
+    attempt->events->failed(attempt, outcome);
+}
+
+static void finish(struct attempt *attempt) {
+    struct simulation *simulation = attempt->state;
+    struct buf whole;
+    buf_init(&whole, 0);
+    fill_usage(attempt, simulation->latency_ns);
+    attempt->answer.finish = simulation->is_cut ? FINISH_LENGTH : FINISH_STOP;
+    if (!compose_end(&simulation->compose, attempt->answer.finish, &attempt->usage, &whole,
+                     &attempt->answer.text)) {
+        fail(attempt, attempt->billed_ns, OUTCOME_NO_MEMORY);
+    } else {
+        attempt->answer.json = buf_bytes(&whole);
+        compose_fini(&simulation->compose);
+        attempt->events->done(
+            attempt); /* which may free the attempt: nothing is touched after it */
+    }
+    buf_free(&whole);
+}
+
 static void fire(void *argument) {
     struct attempt *attempt = argument;
     struct simulation *simulation = attempt->state;
+    bool is_stream = attempt->chat->wants_stream;
     simulation->timer = NULL;
     if (simulation->fails) {
-        fill_usage(attempt, 0);
-        attempt->events->failed(attempt, OUTCOME_SIMULATED_FAILURE);
+        fail(attempt, 0, OUTCOME_SIMULATED_FAILURE);
         return;
     }
     size_t from = simulation->sent;
-    if (attempt->chat->stream) {
+    if (is_stream) {
         simulation->sent = word_end(simulation->text, from);
         simulation->words_sent++;
-        if (simulation->words_sent == simulation->words) {
-            simulation->sent = simulation->text.size;
-        }
-    } else {
+    }
+    if (!is_stream || simulation->words_sent == simulation->words) {
         simulation->sent = simulation->text.size;
         simulation->words_sent = simulation->words;
     }
-    bool last = simulation->sent == simulation->text.size;
-    struct bytes piece = bytes_make(simulation->text.data + from, simulation->sent - from);
-    attempt->events->piece(attempt, piece);
-    /* piece may not cancel, but the last event may free the attempt: nothing is touched after it */
-    if (last) {
-        fill_usage(attempt, simulation->latency_ns);
-        attempt->events->done(attempt);
+    compose_text(&simulation->compose,
+                 bytes_make(simulation->text.data + from, simulation->sent - from));
+    if (is_stream) {
+        attempt->events->flush(attempt);
+    }
+    if (simulation->sent == simulation->text.size) {
+        finish(attempt);
     } else if (arm(attempt) == -1) {
-        fill_usage(attempt, timers_now_ns(attempt->timers) - simulation->started_ns);
-        attempt->events->failed(attempt, OUTCOME_NO_MEMORY);
+        fail(attempt, timers_now_ns(attempt->timers) - simulation->started_ns, OUTCOME_NO_MEMORY);
     }
 }
 
@@ -164,26 +193,42 @@ static bool draw_failure(const struct conf_simulated *simulated) {
 
 static enum outcome start(struct attempt *attempt) {
     const struct conf_simulated *simulated = &attempt->provider->simulation;
+    const struct chat *chat = attempt->chat;
+    if (!provider_serves(attempt->provider, chat->form)) {
+        return OUTCOME_UNTRANSLATABLE;
+    }
     struct simulation *simulation = arena_calloc(attempt->arena, 1, sizeof(*simulation));
     if (simulation == NULL) {
         return OUTCOME_NO_MEMORY;
     }
     attempt->state = simulation;
-    simulation->text =
-        prov_simulated_text(simulated, attempt->chat, attempt->arena, &simulation->words);
+    simulation->text = prov_simulated_text(simulated, chat, attempt->arena, &simulation->words);
     if (simulation->text.data == NULL) {
         return OUTCOME_NO_MEMORY;
     }
+    simulation->is_cut = simulation->words == chat->max_tokens;
     simulation->started_ns = timers_now_ns(attempt->timers);
-    simulation->latency_ns = prov_simulated_latency_ns(simulated, attempt->chat->max_tokens);
+    simulation->latency_ns = prov_simulated_latency_ns(
+        simulated, chat->max_tokens > 0 ? chat->max_tokens : simulation->words);
     simulation->fails = draw_failure(simulated);
-    return arm(attempt) == 0 ? OUTCOME_OK : OUTCOME_NO_MEMORY;
+    if (arm(attempt) == -1) {
+        return OUTCOME_NO_MEMORY;
+    }
+    simulation->compose = (struct compose){.form = chat->form,
+                                           .is_stream = chat->wants_stream,
+                                           .wants_usage = chat->wants_usage,
+                                           .event = on_event,
+                                           .user = attempt,
+                                           .model = bytes_from_str(attempt->model->label)};
+    compose_init(&simulation->compose);
+    return OUTCOME_OK;
 }
 
 static void cancel(struct attempt *attempt) {
     struct simulation *simulation = attempt->state;
     timers_cancel(attempt->timers, simulation->timer);
     simulation->timer = NULL;
+    compose_fini(&simulation->compose);
     fill_usage(attempt, timers_now_ns(attempt->timers) - simulation->started_ns);
 }
 

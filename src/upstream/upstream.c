@@ -10,11 +10,15 @@
 
 #include "base/panic.h"
 
+#define SCRATCH_BLOCK 4096
+#define SCRATCH_LIMIT ((size_t)16 * 1024 * 1024)
+
 struct upstream {
     struct event_base *base;
     struct timers timers;
     const struct conf *conf;
     struct json_reader reader;
+    struct arena scratch;
     struct fetcher *fetcher;   /* NULL until the first remote request */
     struct fetch_site **sites; /* by the provider's index; NULL until its first request */
 };
@@ -29,6 +33,7 @@ struct upstream *upstream_new(struct event_base *base, const struct timers *time
     upstream->timers = *timers;
     upstream->conf = conf;
     json_reader_init(&upstream->reader);
+    arena_init(&upstream->scratch, SCRATCH_BLOCK, SCRATCH_LIMIT);
     upstream->sites = calloc(conf->provider_count, sizeof(struct fetch_site *));
     if (upstream->sites == NULL) {
         upstream_free(upstream);
@@ -43,12 +48,18 @@ void upstream_free(struct upstream *upstream) {
     }
     fetcher_free(upstream->fetcher);
     json_reader_fini(&upstream->reader);
+    arena_fini(&upstream->scratch);
     free(upstream->sites);
     free(upstream);
 }
 
 struct json_reader *upstream_reader(struct upstream *upstream) {
     return &upstream->reader;
+}
+
+struct arena *upstream_scratch(struct upstream *upstream) {
+    arena_reset(&upstream->scratch);
+    return &upstream->scratch;
 }
 
 struct fetch_site *upstream_site(struct upstream *upstream, const struct conf_provider *provider,

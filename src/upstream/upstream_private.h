@@ -10,6 +10,8 @@
 
 /* For the document at hand; the next one overwrites it. */
 struct json_reader *upstream_reader(struct upstream *upstream);
+/* For what is decoded of the document at hand; empty when it is asked for. */
+struct arena *upstream_scratch(struct upstream *upstream);
 /* The site of a provider, made at its first use. NULL without memory. */
 struct fetch_site *upstream_site(struct upstream *upstream, const struct conf_provider *provider,
                                  const struct dialect *dialect);

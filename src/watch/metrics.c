@@ -42,8 +42,16 @@ static const char *const methods[METHOD_COUNT] = {
     [METHOD_OPTIONS] = "OPTIONS", [METHOD_OTHER] = "other",
 };
 static const char *const endpoints[ENDPOINT_COUNT] = {
-    [ENDPOINT_GENERATE] = "/generate",  [ENDPOINT_HEALTH] = "/health",
-    [ENDPOINT_READY] = "/health/ready", [ENDPOINT_METRICS] = "/metrics",
+    [ENDPOINT_GENERATE] = "/generate",
+    [ENDPOINT_CHAT] = "/v1/chat/completions",
+    [ENDPOINT_COMPLETIONS] = "/v1/completions",
+    [ENDPOINT_EMBEDDINGS] = "/v1/embeddings",
+    [ENDPOINT_RESPONSES] = "/v1/responses",
+    [ENDPOINT_MESSAGES] = "/v1/messages",
+    [ENDPOINT_MODELS] = "/v1/models",
+    [ENDPOINT_HEALTH] = "/health",
+    [ENDPOINT_READY] = "/health/ready",
+    [ENDPOINT_METRICS] = "/metrics",
     [ENDPOINT_OTHER] = "other",
 };
 static const char *const saved_reasons[SAVED_COUNT] = {
@@ -65,6 +73,8 @@ static const char *const outcomes[OUTCOME_COUNT] = {
     [OUTCOME_BREAKER_OPEN] = "breaker_open",
     [OUTCOME_LOCAL_RESOURCES] = "local_resources",
     [OUTCOME_BAD_MODEL] = "bad_model",
+    [OUTCOME_UNTRANSLATABLE] = "untranslatable",
+    [OUTCOME_CLIENT_STALL] = "client_stall",
     [OUTCOME_DNS] = "dns",
     [OUTCOME_DNS_TIMEOUT] = "dns_timeout",
     [OUTCOME_CONNECT_REFUSED] = "connect_refused",
@@ -94,6 +104,9 @@ static const char *const outcomes[OUTCOME_COUNT] = {
     [OUTCOME_BAD_JSON] = "bad_json",
     [OUTCOME_BAD_UTF8] = "bad_utf8",
     [OUTCOME_BAD_SCHEMA] = "bad_schema",
+    [OUTCOME_STREAM_TRUNCATED] = "stream_truncated",
+    [OUTCOME_STREAM_IDLE] = "stream_idle",
+    [OUTCOME_STREAM_ERROR] = "stream_error",
 };
 static const char *const token_types[TOKEN_TYPE_COUNT] = {
     [TOKEN_PROMPT] = "prompt",

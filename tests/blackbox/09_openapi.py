@@ -12,6 +12,15 @@ import yaml
 from mock import Mock
 from optiroute import TOP, Client, Daemon, compose, eventually, merged, run, stream_events
 
+CHAT = [{"role": "user", "content": "by the book"}]
+# What is asked at the endpoints for models, but for the model.
+POSTS = {
+    "/v1/chat/completions": {"messages": CHAT},
+    "/v1/completions": {"prompt": "by the book"},
+    "/v1/embeddings": {"input": "by the book"},
+    "/v1/responses": {"input": "by the book", "store": False},
+    "/v1/messages": {"messages": CHAT, "max_tokens": 9},
+}
 DOCUMENT = yaml.safe_load((TOP / "doc" / "openapi.yaml").read_text())
 METHODS = ("get", "head", "options", "post", "put", "delete", "patch", "trace")
 # Not repeated in the document: HTTP's own.
@@ -32,15 +41,24 @@ def resolved(node):
     return node
 
 
+def limited(path):
+    return "limited" + path.replace("/", "-")
+
+
 @pytest.fixture(scope="module")
 def daemon():
     """With a provider that does what its model's name says."""
     with Mock() as mock:
         providers = {"mock": {
-            "type": "openai", "url": mock.url + "/v1", "default_model": "m",
+            "type": "openai", "url": mock.url + "/v1", "default_model": "m", "models": {"m": {"input": 1, "output": 2}},
             "allow_unlisted_models": True, "timeouts": {"first_byte": "300ms"},
             "retry": {"attempts": 0}, "breaker": {"failures": 255, "max_open": "30s"}}}
-        with Daemon(merged(CONFIG, {"providers": providers})) as running:
+        providers["claude"] = merged(providers["mock"], {"type": "anthropic", "url": mock.url})
+        for path in ("/generate", *POSTS):  # each is left alone after its first answer
+            providers[limited(path)] = providers["claude" if path == "/v1/messages" else "mock"]
+        routes = {"fallen": {"cheap": "refused", "strong": "refused", "fallback": ["mock", "claude"]}}
+        providers["refused"] = merged(providers["mock"], {"url": "http://127.0.0.1:1/v1"})
+        with Daemon(merged(CONFIG, {"providers": providers, "routes": routes})) as running:
             yield running
 
 
@@ -118,13 +136,29 @@ def witness(daemon):
             client.send(data)
             seen.see(path, method, client.read_answer())
 
-    def post(fields):
-        return b"POST /generate HTTP/1.1\r\nHost: x\r\n" + fields + b"\r\n\r\n"
+    def refused_by_http(path):
+        line = f"POST {path}".encode()
+        for fields in (b"Content-Length: 99999999", b"Expect: x", b"A: " + b"x" * 40000,
+                       b"Transfer-Encoding: gzip"):                            # 413, 417, 431, 501
+            send(path, "post", line + b" HTTP/1.1\r\nHost: x\r\n" + fields + b"\r\n\r\n")
+        send(path, "post", line + b" HTTP/1.1\r\nHost")                                    # 408
+        send(path, "post", line + b"?" + b"x" * 9000 + b" HTTP/1.1\r\n\r\n")             # 414
+        send(path, "post", line + b" HTTP/3.0\r\n\r\n")                                  # 505
+
+    def refused_by_provider(path, name, ask_for):
+        for orders, status in (("status=422", 422), ("status=409+should_retry=true", 409),
+                               ("status=504+should_retry=false", 504), ("status=500", 502),
+                               ("status=401", 502), ("delay=60000", 504), ("status=400", 400),
+                               ("status=404", 404), ("status=413", 413)):
+            answer = ask_for(name, "m+" + orders)
+            assert answer.status == status, answer
+        assert ask_for(limited(path), "m+status=429+retry_after=3+should_retry=true").status == 429
 
     generate = ("/generate", "post")
     for prompt in ("fits", "fits", "x" * 61):
         assert ask(*generate, {"prompt": prompt}).status == 200
     assert ask(*generate, {"prompt": "a", "provider": "unpriced"}).json()["cost"] is None
+    assert ask(*generate, {"prompt": "a", "provider": "fallen"}).status == 200
     stream = ask(*generate, {"prompt": "a stream", "stream": True})
     events = stream_events(stream.body)
     for kind, text in events[:-3]:
@@ -136,17 +170,30 @@ def witness(daemon):
     assert ask(*generate, sent_as="get").status == 405
     assert ask(*generate, b"x", ["Content-Type: text/plain"]).status == 415
     assert ask(*generate, {"prompt": "a", "provider": "broken"}).status == 502
-    send(*generate, b"POST /generate HTTP/1.1\r\nHost")                                     # 408
-    send(*generate, post(b"Content-Length: 99999999"))                                      # 413
-    send(*generate, b"POST /generate?" + b"x" * 9000 + b" HTTP/1.1\r\n\r\n")                # 414
-    send(*generate, post(b"Expect: x"))                                                     # 417
-    send(*generate, post(b"A: " + b"x" * 40000))                                            # 431
-    send(*generate, post(b"Transfer-Encoding: gzip"))                                       # 501
-    send(*generate, b"POST /generate HTTP/3.0\r\n\r\n")                                     # 505
-    for orders, status in (("+status=422", 422), ("+status=409", 409), ("+status=500", 502), ("+status=401", 502),
-                           ("+delay=60000", 504), ("+status=429+retry_after=3", 429)):
-        answer = ask(*generate, {"prompt": orders, "provider": "mock", "model_id": "m" + orders})
-        assert answer.status == status
+    refused_by_http("/generate")
+    refused_by_provider("/generate", "mock", lambda name, model: ask(
+        *generate, {"prompt": model, "provider": name, "model_id": model}))
+    for path, body in POSTS.items():
+        native = "claude" if path == "/v1/messages" else "mock"
+        for stream in (False, True):
+            answer = ask(path, "post", {"model": native, "stream": stream, **body})
+            assert answer.status == 200, answer
+        assert ask(path, "post", {"model": "nobody", **body}).status == 404
+        assert ask(path, "post", {"model": "fallen", **body}).status == 200
+        assert ask(path, "post", {"model": native}).status in (400, 200)
+        assert ask(path, "post", b"{").status == 400
+        assert ask(path, "post", sent_as="get").status == 405
+        assert ask(path, "post", b"x", ["Content-Type: text/plain"]).status == 415
+        refused_by_http(path)
+        refused_by_provider(path, native, lambda name, model, path=path, body=body: ask(
+            path, "post", {"model": f"{name}/{model}", **body}))
+        ask(path, "options")
+    for path, sent in (("/v1/models", "/v1/models"), ("/v1/models/{name}", "/v1/models/mock/m"),
+                       ("/v1/models/{name}", "/v1/models/nobody")):
+        for method in ("GET", "PUT", "HEAD", "OPTIONS"):
+            answer = daemon.request(method, sent)
+            if answer.status != 404 or method == "GET":
+                seen.see(path, "get" if method == "PUT" else method.lower(), answer)
     for path in ("/generate", "/health", "/health/ready"):
         ask(path, "options")
     for path in ("/health", "/health/ready"):
@@ -170,6 +217,18 @@ def witness(daemon):
             eventually(lambda: ending.request("GET", "/health/ready").status == 503)
             seen.see("/health/ready", "get", ending.request("GET", "/health/ready"))
             seen.see("/generate", "post", client.read_answer())                             # 503
+    with Mock() as mock:
+        open_circuits = {name: {
+            "type": name, "url": mock.url + suffix, "default_model": "m+status=500",
+            "retry": {"attempts": 0}, "breaker": {"failures": 1}}
+            for name, suffix in (("openai", "/v1"), ("anthropic", ""))}
+        with Daemon({"providers": open_circuits}) as ending:
+            for path, body in POSTS.items():
+                name = "anthropic" if path == "/v1/messages" else "openai"
+                for status in (502, 503) if path in ("/v1/chat/completions", "/v1/messages") else (503,):
+                    answer = ending.request("POST", path, {"model": name, **body})
+                    assert answer.status == status, answer
+                    seen.see(path, "post", answer)
     return seen
 
 
@@ -200,7 +259,7 @@ def test_every_path_of_the_daemon_is_described(daemon):
     source = (TOP / "src" / "api" / "api.c").read_text()
     table = re.search(r"endpoints\[\] = \{\n(.*?)\n\};", source, re.S)[1]
     paths = re.findall(r'^\s*\{"([^"]+)"', table, re.M)
-    assert set(paths) == set(DOCUMENT["paths"])
+    assert set(paths) == {path.partition("/{")[0] for path in DOCUMENT["paths"]}
     for path in paths:
         if path == "/metrics":  # the clients' port only says where it is
             continue
@@ -223,6 +282,42 @@ def test_the_request_schema_takes_what_the_daemon_takes(daemon, changes):
     assert answer.status in (200, 400)
     schema = {"$ref": "#/components/schemas/GenerateRequest"}
     assert is_valid(body, schema) == (answer.status == 200), answer
+
+
+CHANGES = {
+    "model": ["small", "", None, 1, "x" * 321],
+    "stream": [False, None, "no"],
+    "max_tokens": [1, 0, 1.5, "1"],
+    "temperature": [0, "1"],
+    "tools": [[], {}],
+    "messages": [[], {}, None, [1], [{}], [{"role": 1}], [{"role": "user", "content": 1}],
+                 [{"role": "user", "content": [1]}], [{"role": "user", "content": None}],
+                 [{"role": "user", "content": [{"type": "text", "text": "a"}]}]],
+    "prompt": ["a", ["a", "b"], [1, 2], [], 1, None],
+    "input": ["a", ["a"], [1], 1],
+    "n": [1, 0], "max_completion_tokens": [1, 0], "stream_options": [{}, 1, None],
+    "system": ["a", [{"type": "text", "text": "a"}], 1], "instructions": ["a", 1],
+    "max_output_tokens": [1, 0], "store": [False, 1, None], "previous_response_id": [1, None],
+    "unknown": [{"deep": [1]}],
+}
+
+
+@pytest.mark.parametrize("path", POSTS)
+def test_the_schemas_take_what_the_daemon_takes(daemon, path):
+    """Of the members that a schema names; of the others it knows nothing, and they are passed on."""
+    operation = DOCUMENT["paths"][path]["post"]
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    native = "claude" if path == "/v1/messages" else "mock"
+    names = {*resolved(schema)["properties"], "unknown"}
+    tried = 0
+    for name, values in CHANGES.items():
+        for value in values if name in names else []:
+            body = {"model": native, **POSTS[path], name: value}
+            answer = daemon.request("POST", path, body)
+            taken = answer.status == 200 or answer.json()["error"]["code"] == "unsupported_endpoint"
+            assert is_valid(body, schema) == taken, (body, answer)
+            tried += 1
+    assert tried >= 10
 
 
 def test_a_body_that_is_no_object(daemon):

@@ -709,3 +709,28 @@ def in_parallel(count, task):
     if errors:
         raise errors[0]
     return results
+
+
+def named_events(body):
+    """The events of an SSE answer whose events may have names: (name or None, data); no comments."""
+    text = body.decode()
+    assert text.endswith("\n\n"), text
+    events = []
+    for block in text[:-2].split("\n\n"):
+        lines = block.split("\n")
+        if lines[0].startswith(": "):
+            assert len(lines) == 1, block
+            continue
+        name = lines.pop(0)[7:] if lines[0].startswith("event: ") else None
+        assert len(lines) == 1 and lines[0].startswith("data: "), block
+        events.append((name, lines[0][6:]))
+    return events
+
+
+def anthropic_error(answer):
+    """The error object of an answer in Anthropic's form, checked for its shape and its fields."""
+    body = answer.json()
+    assert set(body) == {"type", "error"} and body["type"] == "error", body
+    assert {"type", "message"} <= set(body["error"]), body
+    assert answer.field("request-id") == answer.field("x-request-id") is not None
+    return body["error"]

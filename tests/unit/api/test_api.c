@@ -1,6 +1,7 @@
 /* The endpoints over a socket pair: a real HTTP server, gateway and store, one worker's worth. */
 #include "unit.h"
 
+#include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -105,27 +106,53 @@ static void collect(void) {
     answer[size] = '\0';
 }
 
+/* A long request does not fit the socket in one go. */
+static void send_bytes(struct bytes request) {
+    while (request.size > 0) {
+        ssize_t sent = write(client, request.data, request.size);
+        ck_assert(sent > 0 || errno == EAGAIN);
+        if (sent > 0) {
+            request = bytes_make(request.data + sent, request.size - (size_t)sent);
+        }
+        event_base_loop(base, EVLOOP_NONBLOCK);
+    }
+}
+
 static void say(const char *request) {
-    ck_assert_int_eq(write(client, request, strlen(request)), (ssize_t)strlen(request));
+    send_bytes(bytes_from_str(request));
+    collect();
+}
+
+/* Sends a request and does not wait for more than that it is read. */
+static void begin_post(const char *path, const char *fields, const char *body) {
+    struct buf request;
+    buf_init(&request, 0);
+    buf_printf(&request,
+               "POST %s HTTP/1.1\r\nHost: h\r\nContent-Type: application/json; "
+               "charset=utf-8\r\nContent-Length: %zu\r\n%s\r\n",
+               path, strlen(body), fields);
+    buf_append_str(&request, body);
+    send_bytes(buf_bytes(&request));
+    buf_free(&request);
+}
+
+static void post(const char *path, const char *fields, const char *body) {
+    begin_post(path, fields, body);
     collect();
 }
 
 static void generate_with(const char *fields, const char *body) {
-    char request[8192];
-    snprintf(request, sizeof(request),
-             "POST /generate HTTP/1.1\r\nHost: h\r\nContent-Type: application/json; "
-             "charset=utf-8\r\nContent-Length: %zu\r\n%s\r\n%s",
-             strlen(body), fields, body);
-    say(request);
+    post("/generate", fields, body);
 }
 static void generate(const char *body) {
     generate_with("", body);
 }
 
+/* Cut, because check cannot take a message of a whole stream. */
 #define ck_assert_has(part) \
-    ck_assert_msg(strstr(answer, part) != NULL, "no %s in: %s", part, answer)
+    ck_assert_msg(strstr(answer, part) != NULL, "no %s in: %.3000s", part, answer)
 #define ck_assert_has_not(part) \
-    ck_assert_msg(strstr(answer, part) == NULL, "there is %s in: %s", part, answer)
+    ck_assert_msg(strstr(answer, part) == NULL, "there is %s in: %.3000s", part, answer)
 
 START_TEST(bodies_are_judged_by_the_table) {
     static const struct {
@@ -248,7 +275,7 @@ END_TEST
 
 START_TEST(a_stream_has_pieces_the_answer_and_done) {
     for (int round = 0; round < 2; round++) { /* a miss, then a hit */
-        generate("{\"prompt\":\"tell\",\"stream\":true}");
+        generate("{\"prompt\":\"tell\",\"stream\":true,\"max_tokens\":200}");
         ck_assert_has("Content-Type: text/event-stream\r\n");
         ck_assert_has("Cache-Control: no-cache\r\n");
         ck_assert_has("X-Accel-Buffering: no\r\n");
@@ -260,20 +287,161 @@ START_TEST(a_stream_has_pieces_the_answer_and_done) {
                                  : ": optiroute cost_usd=0.000000000 saved_usd=0.000010000");
         ck_assert_has("data: [DONE]\n\n");
     }
-    generate("{\"prompt\":\"tell\"}");
+    generate("{\"prompt\":\"tell\",\"max_tokens\":200}");
     ck_assert_has("x-optiroute-cache: hit");
+    generate("{\"prompt\":\"tell\",\"stream\":true,\"max_tokens\":9}"); /* it is cut there */
+    generate("{\"prompt\":\"tell\",\"max_tokens\":9}");
+    ck_assert_has("x-optiroute-cache: miss");
 }
 END_TEST
 
-static uint64_t count_of(int status) {
-    return metric_total(region, METRIC_HTTP_REQUESTS, METHOD_POST, ENDPOINT_GENERATE,
+#define HI "[{\"role\":\"user\",\"content\":\"hi\"}]"
+
+/* Beside the body a key has the endpoint, who is asked, and what the API's own fields say. */
+START_TEST(below_v1_too_what_means_the_same_shares_an_entry) {
+    static const struct {
+        const char *path, *fields, *body;
+        bool hit;
+    } rows[] = {
+        {"/generate", "", "{\"prompt\":\"hi\",\"max_tokens\":200}", false},
+        {"/v1/chat/completions", "", "{\"model\":\"auto\",\"messages\":" HI ",\"max_tokens\":200}",
+         true},
+        {"/v1/chat/completions", "",
+         "{\"max_tokens\":200,\"messages\":[{\"content\":\"h\\u0069\",\"role\":\"user\"}],"
+         "\"user\":\"me\", \"metadata\":{},\"stream\":false,\"model\":\"auto\"}",
+         true},
+        {"/v1/chat/completions", "",
+         "{\"model\":\"auto\",\"messages\":" HI ",\"max_tokens\":200,\"stream\":true}", true},
+        {"/v1/chat/completions", "", "{\"model\":\"auto\",\"messages\":" HI "}", false},
+        {"/v1/chat/completions", "", "{\"model\":\"small\",\"messages\":" HI ",\"max_tokens\":200}",
+         false},
+        {"/v1/chat/completions", "OpenAI-Beta: x\r\n",
+         "{\"model\":\"auto\",\"messages\":" HI ",\"max_tokens\":200}", false},
+        {"/v1/chat/completions", "OpenAI-Beta: x\r\n",
+         "{\"model\":\"auto\",\"messages\":" HI ",\"max_tokens\":200}", true},
+        {"/v1/chat/completions", "anthropic-beta: x\r\n", /* not this API's */
+         "{\"model\":\"auto\",\"messages\":" HI ",\"max_tokens\":200}", true},
+        {"/v1/messages", "", "{\"model\":\"auto\",\"messages\":" HI ",\"max_tokens\":200}", false},
+        {"/v1/messages", "", "{\"model\":\"auto\",\"messages\":" HI ",\"max_tokens\":200}", true},
+        {"/v1/messages", "anthropic-version: 2023-06-01\r\n",
+         "{\"model\":\"auto\",\"messages\":" HI ",\"max_tokens\":200}", false},
+        {"/v1/messages", "anthropic-beta: 2023-06-01\r\n",
+         "{\"model\":\"auto\",\"messages\":" HI ",\"max_tokens\":200}", false},
+        {"/v1/messages", "anthropic-version: 2023-06-01\r\n",
+         "{\"model\":\"auto\",\"messages\":" HI ",\"max_tokens\":200,\"stream\":true}", true},
+        {"/v1/completions", "", "{\"model\":\"auto\",\"prompt\":\"hi\",\"max_tokens\":200}", false},
+        {"/v1/completions", "", "{\"model\":\"auto\",\"prompt\":\"hi\",\"max_tokens\":200}", true},
+        {"/v1/chat/completions", "", /* somebody keeps it: it is made anew each time */
+         "{\"model\":\"auto\",\"messages\":" HI ",\"store\":true}", false},
+        {"/v1/chat/completions", "", "{\"model\":\"auto\",\"messages\":" HI ",\"store\":true}",
+         false},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        post(rows[i].path, rows[i].fields, rows[i].body);
+        ck_assert_has("HTTP/1.1 200 ");
+        ck_assert_msg((strstr(answer, "x-optiroute-cache: hit") != NULL) == rows[i].hit,
+                      "row %zu: %.1000s", i, answer);
+    }
+}
+END_TEST
+
+START_TEST(streams_and_errors_have_the_form_of_their_api) {
+    static const struct {
+        const char *path, *body, *parts[4], *not ;
+    } rows[] = {
+        {"/v1/chat/completions",
+         "{\"model\":\"auto\",\"stream\":true,\"messages\":" HI "}",
+         {"data: {\"id\":\"chatcmpl-", "\"object\":\"chat.completion.chunk\"",
+          "\"finish_reason\":\"stop\"", "data: [DONE]\n\n"},
+         "\"usage\":{"},
+        {"/v1/chat/completions",
+         "{\"model\":\"auto\",\"stream\":true,\"stream_options\":{\"include_usage\":true},"
+         "\"messages\":" HI "}",
+         {"\"usage\":null", "\"choices\":[],\"usage\":{\"prompt_tokens\":", ": optiroute cost_usd=",
+          "data: [DONE]\n\n"},
+         "event: "},
+        {"/v1/messages",
+         "{\"model\":\"auto\",\"stream\":true,\"max_tokens\":200,\"messages\":" HI "}",
+         {"event: message_start\ndata: {\"type\":\"message_start\"",
+          "event: content_block_delta\ndata: ", "\"stop_reason\":\"end_turn\"",
+          "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"},
+         "[DONE]"},
+        {"/v1/messages",
+         "{\"model\":\"auto\",\"messages\":" HI "}",
+         {"HTTP/1.1 400 ", "{\"type\":\"error\",\"error\":{", "\"type\":\"invalid_request_error\"",
+          "\"param\":\"max_tokens\""},
+         "event: "},
+        {"/v1/chat/completions",
+         "{\"model\":\"nobody\",\"messages\":" HI "}",
+         {"HTTP/1.1 404 ", "{\"error\":{", "\"code\":\"model_not_found\"", "\"param\":\"model\""},
+         "\"type\":\"error\""},
+        {"/v1/embeddings",
+         "{\"model\":\"auto\",\"input\":\"hi\"}",
+         {"HTTP/1.1 400 ", "{\"error\":{", "\"code\":\"unsupported_endpoint\"", ""},
+         "\"type\":\"error\""},
+        {"/v1/chat/completions",
+         "{\"model\":\"auto\",\"messages\":[{\"role\":\"user\",\"content\":1}]}",
+         {"HTTP/1.1 400 ", "\"code\":\"invalid_type\"", "\"param\":\"messages[0].content\"", ""},
+         "\"type\":\"error\""},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        post(rows[i].path, "", rows[i].body);
+        for (int j = 0; j < 4; j++) {
+            ck_assert_has(rows[i].parts[j]);
+        }
+        ck_assert_has_not(rows[i].not );
+    }
+}
+END_TEST
+
+/* -- large bodies are read in turns of the loop ---- */
+
+static char *padded(const char *body, size_t size) {
+    size_t used = strlen(body);
+    char *large = malloc(size + 1);
+    memset(large, ' ', size);
+    memcpy(large + size - used, body, used + 1);
+    return large;
+}
+
+START_TEST(a_large_body_means_what_a_small_one_does) {
+    static const struct {
+        size_t size;
+        const char *cache;
+    } rows[] = {{300000, "x-optiroute-cache: hit"}, {1100000, "x-optiroute-cache: bypass"}};
+    const char *body = "{\"model\":\"auto\",\"max_tokens\":200,\"messages\":" HI "}";
+    post("/v1/chat/completions", "", body);
+    ck_assert_has("x-optiroute-cache: miss");
+    for (size_t i = 0; i < 2; i++) {
+        char *large = padded(body, rows[i].size);
+        begin_post("/v1/chat/completions", "", large);
+        ck_assert_uint_eq(gateway_flows(gateway), 0); /* it is still being read */
+        ck_assert_ptr_nonnull(fake.first);
+        collect();
+        ck_assert_has("HTTP/1.1 200 ");
+        ck_assert_has(rows[i].cache);
+        large[rows[i].size - 1] = '!';
+        post("/v1/chat/completions", "", large);
+        ck_assert_has("HTTP/1.1 400 ");
+        ck_assert_has("\"code\":\"invalid_json\"");
+        free(large);
+    }
+}
+END_TEST
+
+static uint64_t count_at(enum metric_endpoint endpoint, int status) {
+    return metric_total(region, METRIC_HTTP_REQUESTS, METHOD_POST, endpoint,
                         metrics_status_index(status));
+}
+
+static uint64_t count_of(int status) {
+    return count_at(ENDPOINT_GENERATE, status);
 }
 
 /* Not at its head: what http_request_duration_seconds promises is the complete answer. */
 START_TEST(a_stream_is_counted_once_at_its_end) {
-    const char *request = "POST /generate HTTP/1.1\r\nHost: h\r\nContent-Length: 31\r\n\r\n"
-                          "{\"prompt\":\"tell\",\"stream\":true}";
+    const char *request = "POST /generate HTTP/1.1\r\nHost: h\r\nContent-Length: 48\r\n\r\n"
+                          "{\"prompt\":\"tell\",\"stream\":true,\"max_tokens\":200}";
     ck_assert_int_eq(write(client, request, strlen(request)), (ssize_t)strlen(request));
     event_base_loop(base, EVLOOP_NONBLOCK);
     ck_assert_int_eq(fake_timers_step(&fake), 1);
@@ -284,7 +452,8 @@ START_TEST(a_stream_is_counted_once_at_its_end) {
     ck_assert_uint_eq(count_of(200), 1);
     ck_assert_uint_eq(metric_total(region, METRIC_HTTP_DURATION, METHOD_POST, ENDPOINT_GENERATE, 0),
                       1);
-    generate("{\"prompt\":\"tell\",\"stream\":true}"); /* the hit */
+    generate("{\"prompt\":\"tell\",\"stream\":true,\"max_tokens\":200}"); /* the hit */
+    ck_assert_has("x-optiroute-cache: hit");
     ck_assert_uint_eq(count_of(200), 2);
 }
 END_TEST
@@ -363,6 +532,22 @@ START_TEST(a_client_that_leaves_stops_its_upstream) {
 }
 END_TEST
 
+START_TEST(a_client_that_leaves_while_its_body_is_read_is_let_go) {
+    char *large = padded("{\"model\":\"auto\",\"messages\":" HI "}", 1000000);
+    begin_post("/v1/chat/completions", "", large);
+    free(large);
+    ck_assert_int_eq(fake_timers_step(&fake), 1);
+    ck_assert_ptr_nonnull(fake.first);
+    shutdown(client, SHUT_RDWR);
+    for (int i = 0; i < 10 && fake.first != NULL; i++) {
+        event_base_loop(base, EVLOOP_NONBLOCK);
+    }
+    ck_assert_ptr_null(fake.first);
+    ck_assert_uint_eq(gateway_flows(gateway), 0);
+    ck_assert_uint_eq(count_at(ENDPOINT_CHAT, 499), 1);
+}
+END_TEST
+
 static Suite *make_suite(void) {
     Suite *suite = suite_create("api");
     TCase *tcase = tcase_create("all");
@@ -371,11 +556,15 @@ static Suite *make_suite(void) {
     tcase_add_test(tcase, what_means_the_same_shares_an_entry_and_nothing_else_does);
     tcase_add_test(tcase, cache_control_is_obeyed);
     tcase_add_test(tcase, a_stream_has_pieces_the_answer_and_done);
+    tcase_add_test(tcase, below_v1_too_what_means_the_same_shares_an_entry);
+    tcase_add_test(tcase, streams_and_errors_have_the_form_of_their_api);
+    tcase_add_test(tcase, a_large_body_means_what_a_small_one_does);
     tcase_add_test(tcase, a_stream_is_counted_once_at_its_end);
     tcase_add_test(tcase, paths_methods_and_types);
     tcase_add_test(tcase, draining_is_not_ready);
     tcase_add_test(tcase, bad_http_is_answered_in_the_same_shape);
     tcase_add_test(tcase, a_client_that_leaves_stops_its_upstream);
+    tcase_add_test(tcase, a_client_that_leaves_while_its_body_is_read_is_let_go);
     suite_add_tcase(suite, tcase);
     return suite;
 }

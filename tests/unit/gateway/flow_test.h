@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "../../../src/gateway/gateway_private.h"
 #include "../../../src/shm/region_layout.h"
 #include "base/clock.h"
 #include "fake_timers.h"
@@ -32,44 +33,91 @@ static int log_fd; /* a memory file behind the access log */
 
 /* What the one sink of a test heard. */
 static struct {
-    int heads, pieces, dones, failed;
-    char text[8192];
+    int heads, events, pieces, pings, flushes, dones, failed; /* pieces: events with content */
+    char order[8192]; /* a letter each: h head, e event, c one with content, p, f, d, x: failed */
+    char told[65536]; /* the data of all events, a line each */
+    char said[8192];  /* and their texts */
+    char text[8192], json[16384];
+    char last[1024]; /* the form's own last event: its name, a colon, its data */
     struct answer answer;
     char provider[64], reason[128], model[64];
+    char head_provider[64];
+    enum answer_cache head_cache;
     int status, retry_after_s;
-    char code[64];
+    char code[64], param[64];
 } heard;
+static bool sink_is_slow;    /* what its flush says */
+static bool sink_keeps_data; /* of events; off for what is large */
 
+static inline void copy(char *out, size_t size, struct bytes from) {
+    ck_assert_uint_lt(from.size, size);
+    snprintf(out, size, "%.*s", (int)from.size, from.data != NULL ? from.data : "");
+}
+static inline void append(char *out, size_t size, struct bytes more) {
+    size_t used = strlen(out);
+    copy(out + used, size - used, more);
+}
+static inline void note(const char *letter) {
+    append(heard.order, sizeof(heard.order), bytes_from_str(letter));
+}
 static inline void on_head(struct sink *sink, const struct answer *answer) {
     (void)sink;
-    (void)answer;
     heard.heads++;
+    heard.head_cache = answer->cache;
+    copy(heard.head_provider, sizeof(heard.head_provider), answer->provider);
+    note("h");
 }
-static inline void on_piece(struct sink *sink, struct bytes piece) {
+static inline void on_event(struct sink *sink, const struct chat_event *event) {
     (void)sink;
-    (void)piece;
-    heard.pieces++;
+    ck_assert(!event->is_last); /* that comes with done */
+    heard.events++;
+    heard.pieces += event->is_content;
+    note(event->is_content ? "c" : "e");
+    if (sink_keeps_data) {
+        append(heard.told, sizeof(heard.told), event->data);
+        append(heard.told, sizeof(heard.told), BYTES_LITERAL("\n"));
+        append(heard.said, sizeof(heard.said), event->text);
+    }
 }
-static inline void copy(char *out, size_t size, struct bytes from) {
-    snprintf(out, size, "%.*s", (int)from.size, from.data != NULL ? from.data : "");
+static inline void on_ping(struct sink *sink) {
+    (void)sink;
+    heard.pings++;
+    note("p");
+}
+static inline bool on_flush(struct sink *sink) {
+    (void)sink;
+    heard.flushes++;
+    note("f");
+    return sink_is_slow;
 }
 static inline void on_done(struct sink *sink, const struct answer *answer) {
     (void)sink;
     heard.dones++;
+    note("d");
     heard.answer = *answer;
     copy(heard.text, sizeof(heard.text), answer->text);
+    copy(heard.json, sizeof(heard.json), answer->json);
     copy(heard.provider, sizeof(heard.provider), answer->provider);
     copy(heard.reason, sizeof(heard.reason), answer->reason);
     copy(heard.model, sizeof(heard.model), answer->model);
+    snprintf(heard.last, sizeof(heard.last), "%.*s:%.*s", (int)answer->last.name.size,
+             answer->last.name.data, (int)answer->last.data.size, answer->last.data.data);
 }
 static inline void on_failed(struct sink *sink, const struct failure *failure) {
     (void)sink;
     heard.failed++;
+    note("x");
     heard.status = failure->status;
     heard.retry_after_s = failure->retry_after_s;
     snprintf(heard.code, sizeof(heard.code), "%s", failure->code);
+    snprintf(heard.param, sizeof(heard.param), "%s", failure->param != NULL ? failure->param : "");
 }
-static struct sink sink = {on_head, on_piece, on_done, on_failed};
+static struct sink sink = {on_head, on_event, on_ping, on_flush, on_done, on_failed};
+
+/* What was heard so far is no matter any more. */
+static inline void forget(void) {
+    memset(&heard, 0, sizeof(heard));
+}
 
 static inline void setup(void) {
     char error[256];
@@ -101,11 +149,14 @@ static inline void setup(void) {
     breaker_bind(region, conf, &labels);
     gateway = gateway_new(&env);
     ck_assert_ptr_nonnull(gateway);
-    memset(&heard, 0, sizeof(heard));
+    forget();
+    sink_is_slow = false;
+    sink_keeps_data = true;
 }
 
 static inline void teardown(void) {
     ck_assert_uint_eq(gateway_flows(gateway), 0);
+    ck_assert_uint_eq(gateway->kept_bytes, 0); /* whatever happened to the streams */
     ck_assert_ptr_null(fake.first);
     struct gateway_env env = *gateway_env(gateway);
     gateway_free(gateway);
@@ -124,12 +175,18 @@ struct ask {
     const char *model;
 };
 
-static inline struct flow *start(struct ask ask) {
+#define ENOUGH_TOKENS 200 /* no simulated answer is as long */
+
+/* As /v1 asks: `how` has what a request says beside the prompt. */
+static inline struct flow *start_chat(struct ask ask, struct chat how) {
     struct flow *flow = flow_new(gateway);
     struct flow_request *request = arena_calloc(flow_arena(flow), 1, sizeof(*request));
     char *prompt = strdup(ask.prompt); /* gone when flow_start returns, as a request body is */
-    request->chat =
-        (struct chat){.prompt = bytes_from_str(prompt), .max_tokens = 100, .stream = ask.stream};
+    request->chat = how;
+    request->chat.prompt = request->chat.body = bytes_from_str(prompt);
+    request->chat.text_size = strlen(prompt);
+    request->chat.max_tokens = how.max_tokens != 0 ? how.max_tokens : ENOUGH_TOKENS;
+    request->chat.wants_stream = ask.stream;
     request->route.model = bytes_from_str(ask.model);
     request->route.route = conf_find_route(conf, bytes_from_str(ask.to));
     request->route.provider = conf_find_provider(conf, bytes_from_str(ask.to));
@@ -141,6 +198,11 @@ static inline struct flow *start(struct ask ask) {
     memset(prompt, '#', strlen(prompt));
     free(prompt);
     return flow;
+}
+
+/* As /generate asks. */
+static inline struct flow *start(struct ask ask) {
+    return start_chat(ask, (struct chat){.form = FORM_CHAT, .wants_text = true});
 }
 
 static inline void run(struct ask ask) {
@@ -167,6 +229,12 @@ static inline uint64_t total(enum metric_id id, unsigned i, unsigned j, unsigned
 }
 static inline unsigned pair_of(const char *provider) {
     return labels.pair[conf_find_provider(conf, bytes_from_str(provider))][0];
+}
+static inline unsigned label_of(const char *provider) {
+    return labels.provider[conf_find_provider(conf, bytes_from_str(provider))];
+}
+static inline uint64_t provider_total(enum metric_id id, const char *provider, unsigned j) {
+    return total(id, label_of(provider), j, 0);
 }
 static inline uint64_t event(enum metric_cache_event what) {
     return total(METRIC_CACHE_EVENTS, what, 0, 0);

@@ -8,6 +8,10 @@ check_PROGRAMS += \
 	tests/unit/gateway/test_entry \
 	tests/unit/gateway/test_flow \
 	tests/unit/gateway/test_flow_attempt \
+	tests/unit/gateway/test_flow_key \
+	tests/unit/gateway/test_flow_replay \
+	tests/unit/gateway/test_flow_stream \
+	tests/unit/gateway/test_kept \
 	tests/unit/gateway/test_retry \
 	tests/unit/gateway/test_route \
 	tests/unit/gateway/test_score
@@ -23,10 +27,20 @@ tests_unit_gateway_test_flow_SOURCES = tests/unit/gateway/test_flow.c
 tests_unit_gateway_test_flow_LDADD = $(GATEWAY_TEST_LIBS)
 tests_unit_gateway_test_flow_attempt_SOURCES = tests/unit/gateway/test_flow_attempt.c
 tests_unit_gateway_test_flow_attempt_LDADD = $(GATEWAY_TEST_LIBS)
+tests_unit_gateway_test_flow_key_SOURCES = tests/unit/gateway/test_flow_key.c
+tests_unit_gateway_test_flow_key_LDADD = $(GATEWAY_TEST_LIBS)
+tests_unit_gateway_test_flow_replay_SOURCES = tests/unit/gateway/test_flow_replay.c
+tests_unit_gateway_test_flow_replay_LDADD = $(GATEWAY_TEST_LIBS)
+tests_unit_gateway_test_flow_stream_SOURCES = tests/unit/gateway/test_flow_stream.c
+tests_unit_gateway_test_flow_stream_LDADD = $(GATEWAY_TEST_LIBS)
+tests_unit_gateway_test_kept_SOURCES = tests/unit/gateway/test_kept.c
+tests_unit_gateway_test_kept_LDADD = $(GATEWAY_TEST_LIBS)
 tests_unit_gateway_test_retry_SOURCES = tests/unit/gateway/test_retry.c
 tests_unit_gateway_test_retry_LDADD = $(GATEWAY_TEST_LIBS)
 tests_unit_gateway_test_route_SOURCES = tests/unit/gateway/test_route.c
 tests_unit_gateway_test_route_LDADD = $(GATEWAY_TEST_LIBS)
 tests_unit_gateway_test_score_SOURCES = tests/unit/gateway/test_score.c
 tests_unit_gateway_test_score_LDADD = libgateway.a libbase.a $(BASE_LIBS) $(UNIT_LIBS)
-noinst_HEADERS += tests/unit/gateway/flow_test.h
+noinst_HEADERS += \
+	tests/unit/gateway/flow_test.h \
+	tests/unit/gateway/stream_test.h

@@ -41,6 +41,23 @@ START_TEST(each_field_counts_and_none_runs_into_the_next) {
 }
 END_TEST
 
+START_TEST(in_pieces_it_is_the_same) {
+    uint8_t plan[SHA256_SIZE] = {1};
+    struct bytes body = BYTES_LITERAL("{\"model\":\"auto\",\"prompt\":\"hello\"}");
+    struct cache_key_scope scope = {"chat",    BYTES_LITERAL("t"), plan, BYTES_LITERAL("v"),
+                                    {NULL, 0}, {NULL, 0}};
+    uint8_t whole[SHA256_SIZE], key[SHA256_SIZE];
+    cache_key_make(sha, &scope, body, whole);
+    for (size_t cut = 0; cut <= body.size; cut++) {
+        cache_key_begin(sha, &scope, body.size);
+        sha256_add(sha, body.data, cut);
+        sha256_add(sha, body.data + cut, body.size - cut);
+        sha256_end(sha, key);
+        ck_assert_mem_eq(key, whole, SHA256_SIZE);
+    }
+}
+END_TEST
+
 static void print_plan(struct conf *conf, uint8_t plan[SHA256_SIZE]) {
     cache_key_fingerprint_route(sha, conf, 0, plan);
 }
@@ -93,6 +110,7 @@ static Suite *make_suite(void) {
     TCase *tcase = tcase_create("all");
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, each_field_counts_and_none_runs_into_the_next);
+    tcase_add_test(tcase, in_pieces_it_is_the_same);
     tcase_add_test(tcase, whatever_decides_where_requests_go_changes_the_plan);
     suite_add_tcase(suite, tcase);
     return suite;

@@ -152,14 +152,31 @@ START_TEST(a_stream_is_heard_in_pieces_and_stored_whole) {
     run((struct ask){"auto", "hello", CACHE_USE, true, NULL});
     ck_assert_int_eq(heard.heads, 1);
     ck_assert_int_gt(heard.pieces, 10);
+    ck_assert_int_eq(heard.flushes, heard.pieces); /* one word at a time */
     ck_assert_int_eq(heard.dones, 1);
     int pieces = heard.pieces;
-    char first[8192];
+    char first[sizeof(heard.text)], quoted[sizeof(heard.said) + 2];
     memcpy(first, heard.text, sizeof(first));
+    snprintf(quoted, sizeof(quoted), "\"%s\"", heard.said);
+    ck_assert_str_eq(quoted, first);
     run((struct ask){"auto", "hello", CACHE_USE, false, NULL});
     ck_assert_int_eq(heard.answer.cache, ANSWER_HIT);
     ck_assert_str_eq(heard.text, first);
     ck_assert_int_eq(heard.pieces, pieces);
+    ck_assert_int_eq(heard.heads, 1);
+}
+END_TEST
+
+START_TEST(a_stream_that_runs_into_the_limit_of_tokens_is_not_stored_and_a_whole_answer_is) {
+    struct chat how = {.form = FORM_CHAT, .wants_text = true, .max_tokens = 5};
+    for (int stream = 1; stream >= 0; stream--) {
+        start_chat((struct ask){"auto", "hello", CACHE_USE, stream != 0, NULL}, how);
+        while (fake_timers_step(&fake)) {
+        }
+        ck_assert_int_eq(heard.answer.cache, ANSWER_MISS);
+        ck_assert_uint_eq(event(CACHE_EVENT_STORE), stream != 0 ? 0 : 1);
+    }
+    ck_assert_int_eq(heard.dones, 2);
 }
 END_TEST
 
@@ -167,7 +184,7 @@ START_TEST(a_client_that_leaves_pays_for_what_was_delivered) {
     struct flow *flow = start((struct ask){"auto", "hello", CACHE_USE, true, NULL});
     ck_assert_int_eq(fake_timers_step(&fake), 1);
     int64_t gone_ns = fake.now_ns;
-    flow_abort(flow);
+    flow_abort(flow, OUTCOME_CLIENT_GONE);
     ck_assert_int_eq(heard.dones + heard.failed, 0);
     ck_assert_uint_eq(total(METRIC_CLIENT_ABORTS, 0, 0, 0), 1);
     ck_assert_uint_eq(total(METRIC_LLM_REQUESTS, pair_of("cheap1"), OUTCOME_CLIENT_GONE, 0), 1);
@@ -206,8 +223,29 @@ END_TEST
 START_TEST(a_request_that_asked_no_model_has_no_cost) {
     run((struct ask){"auto", "hello", CACHE_USE, false, "unknown"});
     ck_assert_int_eq(heard.status, 400);
+    ck_assert_str_eq(heard.param, "model_id");
     ck_assert_line_has("\"outcome\":null,\"attempts\":0,\"prompt_tokens\":null,");
     ck_assert_line_has("\"cost_usd\":null,");
+}
+END_TEST
+
+START_TEST(below_v1_a_model_that_nobody_offers_is_a_404) {
+    start_chat((struct ask){"auto", "hello", CACHE_USE, false, "unknown"},
+               (struct chat){.form = FORM_MESSAGES});
+    ck_assert_int_eq(heard.failed, 1);
+    ck_assert_int_eq(heard.status, 404);
+    ck_assert_str_eq(heard.code, "model_not_found");
+    ck_assert_str_eq(heard.param, "model");
+}
+END_TEST
+
+START_TEST(an_api_that_nobody_of_the_route_has_is_refused_without_asking) {
+    start_chat((struct ask){"auto", "hello", CACHE_USE, false, NULL},
+               (struct chat){.form = FORM_EMBEDDINGS});
+    ck_assert_int_eq(heard.failed, 1);
+    ck_assert_int_eq(heard.status, 400);
+    ck_assert_str_eq(heard.code, "unsupported_endpoint");
+    ck_assert_line_has("\"attempts\":0,");
 }
 END_TEST
 
@@ -266,9 +304,13 @@ static Suite *make_suite(void) {
     tcase_add_test(tcase, without_a_fallback_a_failure_is_a_502_and_is_not_stored);
     tcase_add_test(tcase, an_unknown_price_is_unknown_and_counted);
     tcase_add_test(tcase, a_stream_is_heard_in_pieces_and_stored_whole);
+    tcase_add_test(tcase,
+                   a_stream_that_runs_into_the_limit_of_tokens_is_not_stored_and_a_whole_answer_is);
     tcase_add_test(tcase, a_client_that_leaves_pays_for_what_was_delivered);
     tcase_add_test(tcase, a_stream_that_breaks_is_paid_for_what_was_delivered);
     tcase_add_test(tcase, a_request_that_asked_no_model_has_no_cost);
+    tcase_add_test(tcase, below_v1_a_model_that_nobody_offers_is_a_404);
+    tcase_add_test(tcase, an_api_that_nobody_of_the_route_has_is_refused_without_asking);
     tcase_add_test(tcase, shutdown_answers_503_to_all_that_wait);
     tcase_add_test(tcase, a_thousand_wait_at_once);
     tcase_add_test(tcase, without_a_timer_the_client_hears_503);

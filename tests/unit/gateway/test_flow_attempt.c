@@ -31,8 +31,9 @@ struct act {
     int takes_s;            /* 0: one second */
     bool head_early;        /* the status is known from the start */
     const char *code;
-    bool at_start; /* start itself fails */
-    int pieces;    /* before the end */
+    const char *refusal; /* what cannot be said */
+    bool at_start;       /* start itself fails */
+    int pieces;          /* before the end */
     unsigned stale;
     bool usage_invalid;
 };
@@ -44,6 +45,14 @@ struct scripted {
     struct act act;
     struct timer *timer;
 };
+
+static void say(struct attempt *attempt, const char *text) {
+    char data[128];
+    snprintf(data, sizeof(data), "{\"choices\":[{\"delta\":{\"content\":\"%s\"}}]}", text);
+    struct chat_event event = {
+        .data = bytes_from_str(data), .text = bytes_from_str(text), .is_content = true};
+    attempt->events->event(attempt, &event);
+}
 
 static void finish(void *argument) {
     struct attempt *attempt = argument;
@@ -60,13 +69,23 @@ static void finish(void *argument) {
         snprintf(attempt->code, sizeof(attempt->code), "%s", own->act.code);
     }
     for (int i = 0; i < own->act.pieces; i++) {
-        attempt->events->piece(attempt, BYTES_LITERAL("text"));
+        say(attempt, "text");
+    }
+    if (own->act.pieces > 0) {
+        attempt->events->flush(attempt);
     }
     if (own->act.outcome != OUTCOME_OK) {
         attempt->events->failed(attempt, own->act.outcome);
         return;
     }
-    attempt->events->piece(attempt, BYTES_LITERAL("done"));
+    attempt->answer.finish = FINISH_STOP;
+    if (attempt->chat->wants_stream) {
+        say(attempt, "done");
+        attempt->events->flush(attempt);
+    } else {
+        attempt->answer.json = BYTES_LITERAL("{\"text\":\"done\"}");
+        attempt->answer.text = (struct chat_span){8, 6};
+    }
     attempt->events->done(attempt);
 }
 
@@ -76,6 +95,9 @@ static enum outcome scripted_start(struct attempt *attempt) {
         act = acts[started];
     }
     asked[started++] = attempt->provider->name[0];
+    if (act.refusal != NULL) {
+        snprintf(attempt->refusal, sizeof(attempt->refusal), "%s", act.refusal);
+    }
     if (act.at_start) {
         return act.outcome;
     }
@@ -94,7 +116,8 @@ static void scripted_cancel(struct attempt *attempt) {
     cancelled++;
 }
 
-static const struct provider_ops ops = {"scripted", scripted_start, scripted_cancel, NULL};
+static const struct provider_ops ops = {
+    .type = "scripted", .start = scripted_start, .cancel = scripted_cancel};
 
 static const struct provider_ops *scripted(const struct conf_provider *provider) {
     (void)provider;
@@ -123,14 +146,6 @@ static void ask(const char *to, const char *prompt) {
     run((struct ask){to, prompt, CACHE_NO_STORE, false, NULL});
 }
 
-static unsigned label_of(const char *provider) {
-    return labels.provider[conf_find_provider(conf, bytes_from_str(provider))];
-}
-
-static uint64_t provider_total(enum metric_id id, const char *provider, unsigned j) {
-    return total(id, label_of(provider), j, 0);
-}
-
 /* -- retries ---------------------------------------------------------------------------------- */
 
 START_TEST(a_failure_is_tried_again_with_growing_pauses) {
@@ -138,6 +153,7 @@ START_TEST(a_failure_is_tried_again_with_growing_pauses) {
     int64_t began_ns = fake.now_ns;
     ask("auto", "x");
     ck_assert_int_eq(heard.dones, 1);
+    ck_assert_str_eq(heard.text, "\"done\"");
     ck_assert_str_eq(asked, "aaa");
     int64_t paused_ns = fake.now_ns - began_ns - 3 * NS_PER_S; /* 50..150 + 100..300 ms */
     ck_assert_int_ge(paused_ns, 150 * NS_PER_MS);
@@ -174,7 +190,7 @@ START_TEST(a_client_that_leaves_between_two_attempts_is_let_go) {
     ck_assert_int_eq(fake_timers_step(&fake), 1); /* fails; the retry is armed */
     ck_assert_uint_eq(started, 1);
     fake.now_ns += 7 * NS_PER_MS;
-    flow_abort(flow);
+    flow_abort(flow, OUTCOME_CLIENT_GONE);
     ck_assert_ptr_null(fake.first);
     ck_assert_uint_eq(cancelled, 0);
     ck_assert_int_eq(board_outstanding(region, label_of("a")), 0);
@@ -243,6 +259,30 @@ START_TEST(a_provider_that_cannot_start_is_passed_over) {
     ck_assert_int_eq(heard.status, 503);
     ck_assert_str_eq(heard.code, "no_memory");
     ck_assert_int_eq(board_outstanding(region, label_of("a")), 0);
+}
+END_TEST
+
+/* Not all that one API can say can be said in another. */
+START_TEST(who_cannot_be_asked_this_is_heard_of_when_that_is_all_there_is) {
+    static const struct act cannot = {
+        .outcome = OUTCOME_UNTRANSLATABLE, .refusal = "messages[1].content", .at_start = true};
+    add_act(cannot);
+    ask("both", "x");
+    ck_assert_str_eq(asked, "ab");
+    ck_assert_int_eq(heard.dones, 1);
+    add_act((struct act){.outcome = OUTCOME_OK});
+    add_act(cannot);
+    ask("auto", "x");
+    ck_assert_int_eq(heard.status, 400);
+    ck_assert_str_eq(heard.param, "messages[1].content");
+    add_act(cannot);
+    fail_with(OUTCOME_CONNECT_REFUSED, 1);
+    ask("both", "x");
+    ck_assert_int_eq(heard.status, 502);
+    ck_assert_str_eq(heard.code, "connect_refused");
+    ck_assert_str_eq(heard.param, "");
+    ck_assert_int_eq(breaker_state(region, label_of("a")), CIRCUIT_CLOSED);
+    ck_assert_uint_eq(total(METRIC_COST, pair_of("a"), 0, 0), 0);
 }
 END_TEST
 
@@ -358,7 +398,7 @@ START_TEST(a_client_that_leaves_a_probe_makes_the_next_one_the_probe) {
     fail_with(OUTCOME_RESET, 3);
     ask("auto", "x");
     region_shift_time(region, 30000);
-    flow_abort(start((struct ask){"auto", "y", CACHE_NO_STORE, false, NULL}));
+    flow_abort(start((struct ask){"auto", "y", CACHE_NO_STORE, false, NULL}), OUTCOME_CLIENT_GONE);
     ck_assert_uint_eq(cancelled, 1);
     ck_assert_int_eq(breaker_state(region, label_of("a")), CIRCUIT_OPEN);
     ck_assert_int_eq(breaker_wait_ms(region, label_of("a")), 0);
@@ -390,6 +430,7 @@ START_TEST(a_probe_whose_answer_outlasts_its_lease_closes_the_circuit) {
         enum metric_circuit circuit;
     } rows[] = {{true, CIRCUIT_CLOSED}, {false, CIRCUIT_HALF_OPEN}};
     conf->providers[0].simulated = false; /* those keep no timeouts */
+    conf->providers[0].type = CONF_OPENAI;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         fail_with(OUTCOME_RESET, 3);
         ask("auto", "x");
@@ -517,6 +558,7 @@ static Suite *make_suite(void) {
                    a_refused_request_goes_to_the_fallback_too_and_is_told_when_that_is_no_better);
     tcase_add_test(tcase, what_the_client_has_heard_of_has_no_fallback);
     tcase_add_test(tcase, a_provider_that_cannot_start_is_passed_over);
+    tcase_add_test(tcase, who_cannot_be_asked_this_is_heard_of_when_that_is_all_there_is);
     tcase_add_test(tcase, three_failures_open_the_circuit_and_nobody_is_asked_any_more);
     tcase_add_test(tcase, an_open_circuit_is_passed_over_and_recovers_by_one_probe);
     tcase_add_test(tcase, a_retry_that_finds_the_circuit_open_goes_to_the_fallback);

@@ -1,4 +1,4 @@
-/* The router: rules before policy, the policies' edges, models, fallbacks. */
+/* The router: rules before policy, the policies' edges, models, APIs, fallbacks. */
 #include "unit.h"
 
 #include "gateway/route.h"
@@ -11,12 +11,15 @@ static const char text[] =
     "  small: {type: simulated, default_model: s1, models: {s2: {input: 1, output: 1}}}\n"
     "  big: {type: simulated, default_model: b1, allow_unlisted_models: yes}\n"
     "  code: {type: simulated, default_model: c1}\n"
+    "  remote: {type: openai, url: 'http://127.0.0.1:1/v1', default_model: o1}\n"
+    "  claude: {type: anthropic, url: 'http://127.0.0.1:1', default_model: a1}\n"
     "routes:\n"
     "  auto: {cheap: small, strong: big, policy: length, fallback: [small, code],\n"
     "    rules: [{name: py, match: '^def [a-z]+', to: code}, {name: sys, match: 'prefix:/sys ', "
     "to: strong},\n"
     "            {name: late, match: 'zebra$', to: cheap}]}\n"
-    "  scored: {cheap: small, strong: big}\n";
+    "  scored: {cheap: small, strong: big}\n"
+    "  mixed: {cheap: small, strong: remote, policy: length, fallback: [claude, small, remote]}\n";
 
 static void setup(void) {
     conf_errors_init(&errors);
@@ -30,16 +33,21 @@ static void teardown(void) {
     conf_errors_fini(&errors);
 }
 
-static struct plan decide(const char *route, const char *provider, const char *model,
-                          struct bytes prompt) {
+static struct plan decide_form(enum chat_form form, const char *route, const char *provider,
+                               const char *model, struct bytes prompt) {
     struct plan plan;
-    struct chat chat = {.prompt = prompt, .max_tokens = 1};
+    struct chat chat = {.form = form, .prompt = prompt, .max_tokens = 1};
     struct route_request request = {
         .route = route != NULL ? conf_find_route(conf, bytes_from_str(route)) : -1,
         .provider = provider != NULL ? conf_find_provider(conf, bytes_from_str(provider)) : -1,
         .model = bytes_from_str(model)};
     route_decide(conf, &request, &chat, &plan);
     return plan;
+}
+
+static struct plan decide(const char *route, const char *provider, const char *model,
+                          struct bytes prompt) {
+    return decide_form(FORM_CHAT, route, provider, model, prompt);
 }
 
 /* "big/b1 small/s1 ..." of a plan; an unlisted model is "?". */
@@ -144,6 +152,33 @@ START_TEST(a_model_takes_the_providers_of_the_plan_that_offer_it) {
 }
 END_TEST
 
+START_TEST(who_has_not_the_api_is_left_out) {
+    static const struct {
+        enum chat_form form;
+        const char *route, *provider, *names, *reason;
+        bool has_form;
+    } rows[] = {
+        {FORM_CHAT, "mixed", NULL, "small/s1 claude/a1 remote/o1", "length:5", true},
+        {FORM_MESSAGES, "mixed", NULL, "small/s1 claude/a1 remote/o1", "length:5", true},
+        {FORM_EMBEDDINGS, "mixed", NULL, "remote/o1", "length:5", true},
+        {FORM_RESPONSES, "mixed", NULL, "remote/o1", "length:5", true},
+        {FORM_EMBEDDINGS, "scored", NULL, "", "model", false},
+        {FORM_EMBEDDINGS, NULL, "remote", "remote/o1", "provider", true},
+        {FORM_EMBEDDINGS, NULL, "claude", "", "provider", false},
+        {FORM_MESSAGES, NULL, "remote", "remote/o1", "provider", true},
+        {FORM_RESPONSES, NULL, "code", "", "provider", false},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct plan plan = decide_form(rows[i].form, rows[i].route, rows[i].provider, NULL,
+                                       BYTES_LITERAL("short"));
+        ck_assert_msg(strcmp(names(&plan), rows[i].names) == 0 &&
+                          strcmp(plan.reason, rows[i].reason) == 0 &&
+                          plan.has_form == rows[i].has_form,
+                      "row %zu: %s, %s, %d", i, names(&plan), plan.reason, plan.has_form);
+    }
+}
+END_TEST
+
 static Suite *make_suite(void) {
     Suite *suite = suite_create("route");
     TCase *tcase = tcase_create("all");
@@ -154,6 +189,7 @@ static Suite *make_suite(void) {
     tcase_add_test(tcase, score_says_its_features);
     tcase_add_test(tcase, a_named_provider_is_the_whole_plan);
     tcase_add_test(tcase, a_model_takes_the_providers_of_the_plan_that_offer_it);
+    tcase_add_test(tcase, who_has_not_the_api_is_left_out);
     suite_add_tcase(suite, tcase);
     return suite;
 }

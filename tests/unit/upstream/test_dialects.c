@@ -1,174 +1,28 @@
-/* Encoding, decoding, usage and cost of each dialect: golden documents, shaped as the public API
- * references show them, with the exact nano-dollars they cost.
+/* What each dialect's answers say and cost, and what is kept of its errors: golden documents,
+ * shaped as the public API references show them, with the exact nano-dollars. How it asks is in
+ * test_dialects_ask.c.
  */
 #include "config.h"
 
-#include "unit.h"
+#include "dialect_test.h"
 
-#include <stdio.h>
-
-#include "../../../src/upstream/dialect.h"
 #include "gateway/cost.h"
 
-static struct arena arena;
-static struct json_reader reader;
-static struct buf out;
-static struct conf_model model;
-static struct conf_provider provider;
-static struct chat chat;
-static struct attempt attempt;
-
-static void setup(void) {
-    arena_init(&arena, 4096, 64 << 20);
-    json_reader_init(&reader);
-    buf_init(&out, 0);
-    model = (struct conf_model){.name = "m/1\"",
-                                .input_nusd = 3000000000,
-                                .output_nusd = 15000000000,
-                                .cached_input_nusd = 300000000,
-                                .cache_write_nusd = 3750000000,
-                                .cache_write_1h_nusd = 6000000000};
-    provider = (struct conf_provider){
-        .name = "p", .url = "http://127.0.0.1:1/v1", .per_second_nusd = CONF_PRICE_UNKNOWN};
-    chat = (struct chat){.prompt = BYTES_LITERAL("say \"hi\"\n\xc3\xa9"), .max_tokens = 7};
-    attempt = (struct attempt){.provider = &provider,
-                               .model = &model,
-                               .chat = &chat,
-                               .arena = &arena,
-                               .retry_after_ms = -1};
-}
-
-static void teardown(void) {
-    buf_free(&out);
-    json_reader_fini(&reader);
-    arena_fini(&arena);
-}
-
-static const char *text_of(struct buf *buf) {
-    ck_assert(!buf->failed);
-    buf_append_char(buf, '\0');
-    return buf->data;
-}
-
-static const char *encoded(const struct dialect *dialect) {
-    struct json_fault fault;
-    buf_clear(&out);
-    dialect->encode(&attempt, &out);
-    ck_assert_msg(json_validate(buf_bytes(&out), &fault) == 0, "%s", text_of(&out));
-    return text_of(&out);
-}
-
-static const char *address_of(const struct dialect *dialect) {
-    buf_clear(&out);
-    ck_assert_int_eq(dialect->address(&attempt, &out), OUTCOME_OK);
-    return text_of(&out);
-}
-
-static const char *fields_of(const struct dialect *dialect) {
-    buf_clear(&out);
-    dialect->fields(&provider, &out);
-    return text_of(&out);
-}
-
+/* As the dialect reads it, or the form that it speaks. */
 static enum outcome decode(const struct dialect *dialect, const char *json,
-                           struct dialect_answer *answer) {
-    struct json_fault fault;
-    ck_assert_msg(json_read(&reader, bytes_from_str(json), &fault) == 0, "%s", json);
-    *answer = (struct dialect_answer){.usage_state = USAGE_INVALID};
-    return dialect->decode(&reader, &arena, answer);
+                           struct form_reading *answer) {
+    enum chat_form form = dialect->form[FORM_CHAT];
+    read_json(json);
+    *answer = (struct form_reading){.usage_state = USAGE_NONE};
+    return dialect->decode != NULL ? dialect->decode(&reader, &arena, answer)
+                                   : form_of(form)->read_answer(&reader, &arena, answer);
 }
 
 static void explain(const struct dialect *dialect, const char *json) {
-    struct json_fault fault;
-    ck_assert_int_eq(json_read(&reader, bytes_from_str(json), &fault), 0);
+    read_json(json);
     attempt.code[0] = '\0';
     dialect->explain(&reader, &attempt);
 }
-
-/* -- asking ----------------------------------------------------------------------------------- */
-
-START_TEST(openai_asks) {
-    ck_assert_str_eq(encoded(&prov_openai_dialect),
-                     "{\"model\":\"m/1\\\"\",\"messages\":[{\"role\":\"user\",\"content\":"
-                     "\"say \\\"hi\\\"\\n\xc3\xa9\"}],\"max_tokens\":7}");
-    chat.temperature = BYTES_LITERAL("0.50");
-    provider.url = "https://api.openai.com/v1"; /* its newer models refuse max_tokens */
-    ck_assert_str_eq(encoded(&prov_openai_dialect),
-                     "{\"model\":\"m/1\\\"\",\"messages\":[{\"role\":\"user\",\"content\":"
-                     "\"say \\\"hi\\\"\\n\xc3\xa9\"}],\"max_completion_tokens\":7,"
-                     "\"temperature\":0.50}");
-    ck_assert_str_eq(address_of(&prov_openai_dialect),
-                     "https://api.openai.com/v1/chat/completions");
-    ck_assert_str_eq(fields_of(&prov_openai_dialect),
-                     "Content-Type: application/json\nAccept: application/json\n");
-    provider.api_key = "sk-1";
-    ck_assert_str_eq(fields_of(&prov_openai_dialect),
-                     "Content-Type: application/json\nAccept: application/json\n"
-                     "Authorization: Bearer sk-1\n");
-}
-END_TEST
-
-START_TEST(anthropic_asks) {
-    ck_assert_str_eq(encoded(&prov_anthropic_dialect),
-                     "{\"model\":\"m/1\\\"\",\"messages\":[{\"role\":\"user\",\"content\":"
-                     "\"say \\\"hi\\\"\\n\xc3\xa9\"}],\"max_tokens\":7}");
-    ck_assert_str_eq(address_of(&prov_anthropic_dialect), "http://127.0.0.1:1/v1/messages");
-    provider.url = "https://api.anthropic.com";
-    ck_assert_str_eq(address_of(&prov_anthropic_dialect), "https://api.anthropic.com/v1/messages");
-    provider.api_key = "sk-ant";
-    ck_assert_str_eq(fields_of(&prov_anthropic_dialect),
-                     "Content-Type: application/json\nAccept: application/json\n"
-                     "anthropic-version: 2023-06-01\nx-api-key: sk-ant\n");
-}
-END_TEST
-
-START_TEST(huggingface_asks) {
-    ck_assert_str_eq(encoded(&prov_huggingface_dialect),
-                     "{\"inputs\":\"say \\\"hi\\\"\\n\xc3\xa9\",\"parameters\":{"
-                     "\"max_new_tokens\":7,\"return_full_text\":false,\"details\":true}}");
-    static const struct {
-        const char *temperature, *end;
-    } rows[] = {{"0", ",\"do_sample\":false}}"},
-                {"0.000", ",\"do_sample\":false}}"},
-                {"0e5", ",\"do_sample\":false}}"},
-                {"1e-3", ",\"temperature\":1e-3}}"},
-                {"0.7", ",\"temperature\":0.7}}"}};
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        chat.temperature = bytes_from_str(rows[i].temperature);
-        const char *text = encoded(&prov_huggingface_dialect);
-        ck_assert_msg(strstr(text, rows[i].end) != NULL, "%s", text);
-    }
-}
-END_TEST
-
-/* The model is part of the address, and a client may name it. */
-START_TEST(a_models_name_cannot_leave_its_place_in_the_address) {
-    static const struct {
-        const char *name, *address;
-    } rows[] = {
-        {"gpt2", "http://127.0.0.1:1/v1/gpt2"},
-        {"mistralai/Mistral-7B-Instruct-v0.2",
-         "http://127.0.0.1:1/v1/mistralai/Mistral-7B-Instruct-v0.2"},
-        {"a b?c#d%e\r\n\xc3\xa9", "http://127.0.0.1:1/v1/a%20b%3Fc%23d%25e%0D%0A%C3%A9"},
-        {"..", NULL},
-        {"a/../../whoami", NULL},
-        {"a/./b", NULL},
-        {"/a", NULL},
-        {"a/", NULL},
-        {"", NULL},
-    };
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        model.name = rows[i].name;
-        buf_clear(&out);
-        enum outcome outcome = prov_huggingface_dialect.address(&attempt, &out);
-        ck_assert_msg(outcome == (rows[i].address != NULL ? OUTCOME_OK : OUTCOME_BAD_MODEL), "%s",
-                      rows[i].name);
-        if (rows[i].address != NULL) {
-            ck_assert_str_eq(text_of(&out), rows[i].address);
-        }
-    }
-}
-END_TEST
 
 /* -- answers, tokens, money ----------------------------------------------------------------- */
 
@@ -286,7 +140,7 @@ static const struct golden {
 
 START_TEST(golden_answers) {
     const struct golden *golden = &goldens[_i];
-    struct dialect_answer answer;
+    struct form_reading answer;
     ck_assert_int_eq(decode(golden->dialect, golden->json, &answer), OUTCOME_OK);
     ck_assert(bytes_equal_str(answer.text, golden->text));
     ck_assert_int_eq(answer.usage_state, golden->state);
@@ -310,8 +164,6 @@ START_TEST(usage_that_cannot_be_is_invalid) {
         const struct dialect *dialect;
         const char *json;
     } rows[] = {
-        {&prov_openai_dialect, "{\"choices\":[{\"message\":{\"content\":\"x\"}}]}"},
-        {&prov_openai_dialect, USAGE_OPENAI("null")},
         {&prov_openai_dialect, USAGE_OPENAI("7")},
         {&prov_openai_dialect, USAGE_OPENAI("{\"prompt_tokens\":1}")},
         {&prov_openai_dialect, USAGE_OPENAI("{\"prompt_tokens\":-1,\"completion_tokens\":1}")},
@@ -336,15 +188,33 @@ START_TEST(usage_that_cannot_be_is_invalid) {
          "[{\"generated_text\":\"x\",\"details\":{\"generated_tokens\":-3}}]"},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct dialect_answer answer;
+        struct form_reading answer;
         ck_assert_int_eq(decode(rows[i].dialect, rows[i].json, &answer), OUTCOME_OK);
         ck_assert_msg(answer.usage_state == USAGE_INVALID, "%s", rows[i].json);
     }
 }
 END_TEST
 
+/* Nothing is said: of a whole answer that is as bad (prov_http.c), in an event it is usual. */
+START_TEST(usage_that_is_not_there) {
+    static const struct {
+        const struct dialect *dialect;
+        const char *json;
+    } rows[] = {
+        {&prov_openai_dialect, "{\"choices\":[{\"message\":{\"content\":\"x\"}}]}"},
+        {&prov_openai_dialect, USAGE_OPENAI("null")},
+        {&prov_anthropic_dialect, "{\"content\":[{\"type\":\"text\",\"text\":\"x\"}]}"},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct form_reading answer;
+        ck_assert_int_eq(decode(rows[i].dialect, rows[i].json, &answer), OUTCOME_OK);
+        ck_assert_msg(answer.usage_state == USAGE_NONE, "%s", rows[i].json);
+    }
+}
+END_TEST
+
 START_TEST(an_openai_model_may_think_until_its_tokens_are_gone) {
-    struct dialect_answer answer;
+    struct form_reading answer;
     ck_assert_int_eq(
         decode(&prov_openai_dialect,
                "{\"choices\":[{\"message\":{\"content\":null,\"reasoning_content\":\"hm\"},"
@@ -359,7 +229,7 @@ END_TEST
 
 /* A model may end its turn without a word (Messages API, "stop reasons": empty responses). */
 START_TEST(an_anthropic_model_may_say_nothing) {
-    struct dialect_answer answer;
+    struct form_reading answer;
     ck_assert_int_eq(decode(&prov_anthropic_dialect,
                             "{\"content\":[],\"stop_reason\":\"end_turn\",\"usage\":"
                             "{\"input_tokens\":3,\"output_tokens\":2}}",
@@ -389,14 +259,15 @@ START_TEST(an_answer_without_text_is_no_answer) {
         {&prov_openai_dialect, "{\"choices\":[{\"message\":{\"content\":[{\"text\":7}]}}]}"},
         {&prov_openai_dialect, "{\"error\":{\"message\":\"x\"}}"},
         {&prov_anthropic_dialect, "{\"content\":\"x\"}"},
-        {&prov_anthropic_dialect, "{\"content\":[{\"type\":\"tool_use\"}]}"},
+        {&prov_anthropic_dialect, "{\"content\":[{\"text\":\"x\"}]}"},
+        {&prov_anthropic_dialect, "{\"content\":[7]}"},
         {&prov_huggingface_dialect, "[]"},
         {&prov_huggingface_dialect, "[{}]"},
         {&prov_huggingface_dialect, "{\"error\":\"x\"}"},
         {&prov_huggingface_dialect, "[{\"generated_text\":null}]"},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct dialect_answer answer;
+        struct form_reading answer;
         ck_assert_msg(decode(rows[i].dialect, rows[i].json, &answer) == OUTCOME_BAD_SCHEMA, "%s",
                       rows[i].json);
     }
@@ -469,13 +340,10 @@ END_TEST
 static Suite *make_suite(void) {
     Suite *suite = suite_create("dialects");
     TCase *tcase = tcase_create("all");
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, openai_asks);
-    tcase_add_test(tcase, anthropic_asks);
-    tcase_add_test(tcase, huggingface_asks);
-    tcase_add_test(tcase, a_models_name_cannot_leave_its_place_in_the_address);
-    tcase_add_loop_test(tcase, golden_answers, 0, sizeof(goldens) / sizeof(goldens[0]));
+    tcase_add_checked_fixture(tcase, dialect_open, dialect_close);
+    tcase_add_loop_test(tcase, golden_answers, 0, COUNT(goldens));
     tcase_add_test(tcase, usage_that_cannot_be_is_invalid);
+    tcase_add_test(tcase, usage_that_is_not_there);
     tcase_add_test(tcase, an_openai_model_may_think_until_its_tokens_are_gone);
     tcase_add_test(tcase, an_anthropic_model_may_say_nothing);
     tcase_add_test(tcase, an_answer_without_text_is_no_answer);

@@ -6,7 +6,8 @@
 #include "upstream/outcome.h"
 #include "upstream/provider.h"
 
-/* Section 4, without a fallback; REJECTED has the provider's own status. */
+/* Section 4, without a fallback; REJECTED has the provider's own status, and a stream that has
+ * begun has the status that it had. */
 static const struct {
     enum outcome outcome;
     int status;
@@ -47,6 +48,12 @@ static const struct {
     {OUTCOME_NO_MEMORY, 503, VERDICT_UNKNOWN},
     {OUTCOME_LOCAL_RESOURCES, 503, VERDICT_UNKNOWN},
     {OUTCOME_OVERLOADED, 503, VERDICT_UNKNOWN},
+    {OUTCOME_STREAM_TRUNCATED, 502, VERDICT_FAILURE},
+    {OUTCOME_STREAM_IDLE, 504, VERDICT_FAILURE},
+    {OUTCOME_STREAM_ERROR, 502, VERDICT_FAILURE},
+    {OUTCOME_CLIENT_STALL, 499, VERDICT_UNKNOWN}, /* row 40: not the upstream's fault */
+    {OUTCOME_UNTRANSLATABLE, 400, VERDICT_UNKNOWN},
+    {OUTCOME_BAD_MODEL, 400, VERDICT_UNKNOWN},
     {OUTCOME_OK, 200, VERDICT_SUCCESS},
 };
 
@@ -71,6 +78,12 @@ START_TEST(every_outcome_has_words) {
     ck_assert_str_eq(outcome_rule(OUTCOME_AUTH)->code, "provider_auth");
     ck_assert(!outcome_rule(OUTCOME_AUTH)->client_retry);
     ck_assert(!outcome_rule(OUTCOME_REJECTED)->is_error); /* row 26: only the response is counted */
+    ck_assert(!outcome_rule(OUTCOME_UNTRANSLATABLE)->is_error); /* nobody was asked */
+    ck_assert(!outcome_rule(OUTCOME_UNTRANSLATABLE)->client_retry);
+    ck_assert(!outcome_rule(OUTCOME_CLIENT_STALL)->is_error);
+    ck_assert(outcome_rule(OUTCOME_STREAM_TRUNCATED)->is_error);
+    ck_assert(outcome_rule(OUTCOME_STREAM_IDLE)->is_error);
+    ck_assert(outcome_rule(OUTCOME_STREAM_ERROR)->is_error);
 }
 END_TEST
 
@@ -84,13 +97,61 @@ START_TEST(what_is_not_tried_again) {
         OUTCOME_TOO_LARGE,    OUTCOME_REJECTED,
         OUTCOME_AUTH,         OUTCOME_RATE_LIMITED,
         OUTCOME_BAD_JSON,     OUTCOME_BAD_SCHEMA,
-        OUTCOME_CLIENT_GONE,
+        OUTCOME_CLIENT_GONE,  OUTCOME_CLIENT_STALL,
+        OUTCOME_STREAM_IDLE,  OUTCOME_UNTRANSLATABLE,
     };
     for (size_t i = 0; i < sizeof(never) / sizeof(never[0]); i++) {
         ck_assert_msg(!outcome_rule(never[i])->retry, "%s", outcome_name(never[i]));
     }
     ck_assert(outcome_rule(OUTCOME_CONNECT_REFUSED)->retry);
     ck_assert(outcome_rule(OUTCOME_HTTP_5XX)->retry);
+}
+END_TEST
+
+START_TEST(every_outcome_has_a_name_of_its_own) {
+    for (unsigned i = 0; i < OUTCOME_COUNT; i++) {
+        for (unsigned k = 0; k < i; k++) {
+            ck_assert_str_ne(outcome_name((enum outcome)i), outcome_name((enum outcome)k));
+        }
+    }
+    ck_assert_str_eq(outcome_name(OUTCOME_STREAM_TRUNCATED), "stream_truncated");
+    ck_assert_str_eq(outcome_name(OUTCOME_STREAM_IDLE), "stream_idle");
+    ck_assert_str_eq(outcome_name(OUTCOME_STREAM_ERROR), "stream_error");
+    ck_assert_str_eq(outcome_name(OUTCOME_CLIENT_STALL), "client_stall");
+}
+END_TEST
+
+/* Which API a provider can be asked in, its own or another. */
+START_TEST(who_serves_which_form) {
+    static const struct {
+        enum conf_provider_type type;
+        bool simulated;
+        bool serves[FORM_COUNT];
+    } types[] = {
+        {CONF_OPENAI,
+         false,
+         {[FORM_CHAT] = true,
+          [FORM_COMPLETIONS] = true,
+          [FORM_EMBEDDINGS] = true,
+          [FORM_RESPONSES] = true,
+          [FORM_MESSAGES] = true}},
+        {CONF_ANTHROPIC,
+         false,
+         {[FORM_CHAT] = true, [FORM_COMPLETIONS] = true, [FORM_MESSAGES] = true}},
+        {CONF_HUGGINGFACE,
+         false,
+         {[FORM_CHAT] = true, [FORM_COMPLETIONS] = true, [FORM_MESSAGES] = true}},
+        {CONF_OPENAI,
+         true,
+         {[FORM_CHAT] = true, [FORM_COMPLETIONS] = true, [FORM_MESSAGES] = true}},
+    };
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        struct conf_provider provider = {.type = types[i].type, .simulated = types[i].simulated};
+        for (int form = 0; form < FORM_COUNT; form++) {
+            ck_assert_int_eq(provider_serves(&provider, (enum chat_form)form),
+                             types[i].serves[form]);
+        }
+    }
 }
 END_TEST
 
@@ -115,6 +176,8 @@ static Suite *make_suite(void) {
     tcase_add_test(tcase, as_the_fault_matrix_says);
     tcase_add_test(tcase, every_outcome_has_words);
     tcase_add_test(tcase, what_is_not_tried_again);
+    tcase_add_test(tcase, every_outcome_has_a_name_of_its_own);
+    tcase_add_test(tcase, who_serves_which_form);
     tcase_add_test(tcase, each_type_has_its_row);
     suite_add_tcase(suite, tcase);
     return suite;

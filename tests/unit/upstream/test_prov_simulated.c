@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "fake_timers.h"
+#include "upstream/form.h"
 #include "upstream/prov_simulated.h"
 
 static struct fake_timers fake;
@@ -14,20 +15,45 @@ static struct conf_provider provider;
 static struct chat chat;
 static struct attempt attempt;
 
-static struct buf heard; /* pieces, one after the other */
-static int pieces, dones, failures;
+static struct buf heard;  /* text, of events or of the whole answer */
+static struct buf events; /* their data, each on a line */
+static struct buf whole;  /* the answer that done had */
+static struct json_reader reader;
+static int pieces, flushes, dones, failures; /* pieces: events with a text */
 static enum outcome last_outcome;
 static int64_t ended_ns;
 
-static void on_piece(struct attempt *a, struct bytes text) {
+static void on_event(struct attempt *a, const struct chat_event *event) {
     ck_assert_ptr_eq(a, &attempt);
-    buf_append_bytes(&heard, text);
-    pieces++;
+    buf_append_bytes(&heard, event->text);
+    buf_append_bytes(&events, event->data);
+    buf_append_char(&events, '\n');
+    pieces += event->text.size > 0;
+}
+static void on_flush(struct attempt *a) {
+    ck_assert_ptr_eq(a, &attempt);
+    flushes++;
+}
+/* The text of a whole answer, read as its form reads it. */
+static void hear_whole(void) {
+    struct form_reading reading = {.usage_state = USAGE_NONE};
+    struct json_fault fault;
+    buf_append_bytes(&whole, attempt.answer.json);
+    ck_assert_int_eq(json_read(&reader, buf_bytes(&whole), &fault), 0);
+    ck_assert_int_eq(form_of(chat.form)->read_answer(&reader, &arena, &reading), OUTCOME_OK);
+    ck_assert_int_eq(reading.finish, attempt.answer.finish);
+    ck_assert_int_eq(reading.usage_state, USAGE_KNOWN);
+    ck_assert_int_eq(reading.usage.prompt_tokens, attempt.usage.prompt_tokens);
+    ck_assert_int_eq(reading.usage.completion_tokens, attempt.usage.completion_tokens);
+    buf_append_bytes(&heard, reading.text);
 }
 static void on_done(struct attempt *a) {
-    (void)a;
+    ck_assert_ptr_eq(a, &attempt);
     dones++;
     ended_ns = fake.now_ns;
+    if (!chat.wants_stream) {
+        hear_whole();
+    }
 }
 static void on_failed(struct attempt *a, enum outcome outcome) {
     (void)a;
@@ -35,29 +61,36 @@ static void on_failed(struct attempt *a, enum outcome outcome) {
     last_outcome = outcome;
     ended_ns = fake.now_ns;
 }
-static const struct attempt_events events = {on_piece, on_done, on_failed};
+static const struct attempt_events attempt_events = {on_event, on_flush, on_done, on_failed};
 
 static void setup(void) {
     fake = (struct fake_timers){.now_ns = 5 * NS_PER_S};
     timers = fake_timers_make(&fake);
     arena_init(&arena, 4096, 1 << 20);
     buf_init(&heard, 0);
-    pieces = dones = failures = 0;
+    buf_init(&events, 0);
+    buf_init(&whole, 0);
+    json_reader_init(&reader);
+    pieces = flushes = dones = failures = 0;
     provider = (struct conf_provider){
         .name = "p",
         .simulated = true,
         .simulation = {.latency_ms = 500, .per_token_ms = 20, .max_latency_ms = 2000, .seed = 1}};
-    chat = (struct chat){.prompt = BYTES_LITERAL("What is a daemon?"), .max_tokens = 100};
+    chat = (struct chat){
+        .prompt = BYTES_LITERAL("What is a daemon?"), .text_size = 17, .max_tokens = 100};
     attempt = (struct attempt){.provider = &provider,
                                .model = &model,
                                .chat = &chat,
-                               .events = &events,
+                               .events = &attempt_events,
                                .timers = &timers,
                                .arena = &arena};
 }
 static void teardown(void) {
     ck_assert_ptr_null(fake.first);
+    json_reader_fini(&reader);
     buf_free(&heard);
+    buf_free(&events);
+    buf_free(&whole);
     arena_fini(&arena);
 }
 
@@ -88,7 +121,7 @@ END_TEST
 
 START_TEST(whole_answer_comes_after_the_computed_latency) {
     run();
-    ck_assert_int_eq(pieces, 1);
+    ck_assert_int_eq(pieces + flushes, 0);
     ck_assert_int_eq(dones, 1);
     ck_assert_int_eq(ended_ns, 7 * NS_PER_S);
     ck_assert_int_eq(attempt.billed_ns, 2 * NS_PER_S);
@@ -101,14 +134,16 @@ END_TEST
 
 START_TEST(stream_gives_the_same_text_in_words_and_ends_at_the_same_time) {
     run();
-    struct bytes whole = arena_copy(&arena, buf_bytes(&heard));
+    struct bytes first = arena_copy(&arena, buf_bytes(&heard));
     int64_t tokens = attempt.usage.completion_tokens;
     buf_clear(&heard);
     pieces = dones = 0;
     fake.now_ns = 5 * NS_PER_S;
-    chat.stream = true;
+    chat.wants_stream = true;
     run();
-    ck_assert(bytes_equal(whole, buf_bytes(&heard)));
+    ck_assert_int_eq(flushes, tokens);
+    ck_assert_uint_eq(attempt.answer.json.size, 0);
+    ck_assert(bytes_equal(first, buf_bytes(&heard)));
     ck_assert_int_eq(pieces, tokens);
     ck_assert_int_eq(dones, 1);
     ck_assert_int_eq(ended_ns, 7 * NS_PER_S);
@@ -119,12 +154,45 @@ END_TEST
 START_TEST(max_tokens_bounds_the_answer) {
     chat.max_tokens = 3;
     run();
+    ck_assert_int_eq(attempt.answer.finish, FINISH_LENGTH);
     int blanks = 0;
     for (size_t i = 0; i < heard.size; i++) {
         blanks += heard.data[i] == ' ';
     }
     ck_assert_int_eq(blanks, 2);
     ck_assert_int_eq(attempt.usage.completion_tokens, 3);
+}
+END_TEST
+
+/* In every form that has a text; a stream of it, made whole, is an answer too. */
+START_TEST(the_answer_is_in_the_form_of_the_request) {
+    static const enum chat_form forms[] = {FORM_CHAT, FORM_COMPLETIONS, FORM_MESSAGES};
+    int64_t words;
+    chat.form = forms[_i / 2];
+    chat.wants_stream = _i % 2 == 1;
+    chat.max_tokens = 0; /* not said: as much as there is */
+    run();
+    ck_assert_int_eq(dones, 1);
+    ck_assert_int_eq(attempt.answer.finish, FINISH_STOP);
+    if (chat.wants_stream) {
+        struct buf collected;
+        buf_init(&collected, 0);
+        ck_assert(form_of(chat.form)->collect(&reader, buf_bytes(&events), &arena, &collected));
+        buf_free(&collected);
+    }
+    struct bytes text = prov_simulated_text(&provider.simulation, &chat, &arena, &words);
+    ck_assert(bytes_equal(buf_bytes(&heard), text));
+    ck_assert_int_eq(attempt.usage.completion_tokens, words);
+}
+END_TEST
+
+START_TEST(what_it_cannot_answer) {
+    static const enum chat_form forms[] = {FORM_EMBEDDINGS, FORM_RESPONSES};
+    for (size_t i = 0; i < 2; i++) {
+        chat.form = forms[i];
+        ck_assert_int_eq(prov_simulated_ops.start(&attempt), OUTCOME_UNTRANSLATABLE);
+    }
+    ck_assert_int_eq(pieces + dones + failures, 0);
 }
 END_TEST
 
@@ -153,6 +221,8 @@ START_TEST(failures_come_at_the_configured_rate) {
         failures = 0;
         for (int n = 0; n < 1000; n++) {
             arena_reset(&arena);
+            buf_clear(&whole);
+            buf_clear(&heard);
             int before = failures;
             pieces = dones = failures = 0;
             run();
@@ -166,7 +236,7 @@ START_TEST(failures_come_at_the_configured_rate) {
 END_TEST
 
 START_TEST(cancel_bills_what_was_delivered) {
-    chat.stream = true;
+    chat.wants_stream = true;
     ck_assert_int_eq(prov_simulated_ops.start(&attempt), OUTCOME_OK);
     ck_assert_int_eq(fake_timers_step(&fake), 1);
     ck_assert_int_eq(fake_timers_step(&fake), 1);
@@ -186,7 +256,7 @@ START_TEST(without_a_timer_start_says_so) {
 END_TEST
 
 START_TEST(losing_the_timer_in_a_stream_is_a_failure) {
-    chat.stream = true;
+    chat.wants_stream = true;
     ck_assert_int_eq(prov_simulated_ops.start(&attempt), OUTCOME_OK);
     fake.refuse = 1;
     ck_assert_int_eq(fake_timers_step(&fake), 1);
@@ -203,6 +273,8 @@ static Suite *make_suite(void) {
     tcase_add_test(tcase, whole_answer_comes_after_the_computed_latency);
     tcase_add_test(tcase, stream_gives_the_same_text_in_words_and_ends_at_the_same_time);
     tcase_add_test(tcase, max_tokens_bounds_the_answer);
+    tcase_add_loop_test(tcase, the_answer_is_in_the_form_of_the_request, 0, 6);
+    tcase_add_test(tcase, what_it_cannot_answer);
     tcase_add_test(tcase, text_depends_on_prompt_and_seed_only);
     tcase_add_test(tcase, failures_come_at_the_configured_rate);
     tcase_add_test(tcase, cancel_bills_what_was_delivered);
