@@ -5,7 +5,8 @@
 #   contrib/packages.sh missing GROUP...   print those that are not installed
 #   contrib/packages.sh install GROUP...   install those that are not, as root or through sudo
 #
-# Groups: build (make), test (contrib/test.sh, on top of build), bench (make bench).
+# Groups: build (make), test (contrib/test.sh, on top of build), node (the same, where no Node.js is
+# from elsewhere), bench (make bench).
 # When nothing is missing, nothing is downloaded and no root is needed. Its one surprise: a package
 # that starts a service when it is installed (prometheus, nginx) has that service stopped and switched
 # off again, because it would hold a port; one that was there before is left as it is.
@@ -15,8 +16,9 @@ export LC_ALL=C
 build="autoconf automake ca-certificates check gcc libc6-dev libcurl4-openssl-dev libevent-dev
     libjsmn-dev libssl-dev libxxhash-dev libyaml-dev make pkg-config"
 test="binutils clang clang-format clang-tidy cppcheck curl libclang-rt-14-dev openssl procps
-    prometheus python3 python3-jsonschema python3-locust python3-pytest python3-yaml rsync
-    shellcheck xz-utils"
+    prometheus python3 python3-jsonschema python3-locust python3-pytest python3-venv python3-yaml
+    rsync shellcheck xz-utils"
+node="nodejs npm"
 bench="nginx procps python3 strace util-linux wrk"
 services="nginx prometheus"
 
@@ -30,8 +32,9 @@ names() {
         case $group in
             build) echo "$build" ;;
             test) echo "$test" ;;
+            node) echo "$node" ;;
             bench) echo "$bench" ;;
-            *) fail "no such group: $group (build, test, bench)" ;;
+            *) fail "no such group: $group (build, test, node, bench)" ;;
         esac
     done | tr -s ' ' '\n' | sed '/^$/d' | sort -u
 }
@@ -92,7 +95,7 @@ install_missing() {
     stop_new_services "$before"
 }
 
-[ $# -ge 2 ] || fail "usage: packages.sh list|missing|install build|test|bench ..."
+[ $# -ge 2 ] || fail "usage: packages.sh list|missing|install build|test|node|bench ..."
 action=$1
 shift
 names "$@" >/dev/null

@@ -3,10 +3,11 @@
 #
 # Installs the Debian packages that are missing (as root or through sudo), then runs the stages below in
 # order. The sources are copied to build-test/src first, so that a tree configured in place is no trouble;
-# what was built stays in build-test/, so the second run is much faster. Each stage writes its output to
+# what was built stays in build-test/, so the second run is much faster. The SDKs of stage sdk come from
+# their own registries, into build-test/sdk/ and nowhere else. Each stage writes its output to
 # build-test/log/STAGE and the end of it is shown when the stage fails.
 #
-# Counted are single tests: check's cases, pytest's cases, one for each lint step. The last line is
+# Counted are single tests: check's, pytest's and node's cases, one for each lint step. The last line is
 # `N passed, N failed`, and the exit status says the same. Nothing is skipped in silence: a stage without
 # a single test, a skipped test and a sanitizer's report all count as failed.
 set -eu -o pipefail
@@ -22,13 +23,14 @@ declare -A about=(
     [gcc]="gcc, warnings as errors: unit tests, fuzz corpora, layers"
     [clang]="clang, warnings as errors: unit tests, fuzz corpora, layers"
     [blackbox]="real daemons, the plain gcc build"
+    [sdk]="the clients of OpenAI, Anthropic, LangChain and Vercel, unmodified, in Python and JavaScript"
     [asan]="AddressSanitizer, UBSan and failpoints: unit tests, then real daemons"
     [tsan]="ThreadSanitizer: the shared-memory tests"
     [lint]="cppcheck, clang-tidy, shellcheck, layers"
     [format]="clang-format"
     [dist]="make distcheck: archive, out-of-tree build, install, uninstall"
 )
-all_stages=(gcc clang blackbox asan tsan lint format dist)
+all_stages=(gcc clang blackbox sdk asan tsan lint format dist)
 
 # ---- what a stage may use -------------------------------------------------------------------------
 
@@ -49,7 +51,7 @@ copy_sources() {
         --exclude=.deps --exclude=.dirstamp --exclude='*.log' --exclude='*.trs' \
         --exclude=/Makefile --exclude=/Makefile.in --exclude=/aclocal.m4 --exclude=/autom4te.cache \
         --exclude='/config.*' --include=/configure.ac --exclude='/configure*' --exclude=/m4 \
-        --exclude=/stamp-h1 --exclude=__pycache__ --exclude=.pytest_cache --exclude=.env \
+        --exclude=/stamp-h1 --exclude=__pycache__ --exclude=.pytest_cache --exclude=.env --exclude=node_modules \
         --exclude='/optiroute-*' --exclude=/src/optirouted --exclude=/tests/mockllm \
         --exclude=/contrib/optiroute-score --include='*.[chp]' --include='*.py' --include='*.sh' \
         --exclude='/tests/unit/*/test_*' --exclude='/tests/fuzz/fuzz_*' "$root/" "$src/"
@@ -134,14 +136,41 @@ percentages() {
     sed -n -u 's/^[.FEsx]* *\(\[ *[0-9]*%\]\)$/     \1/p' >&3
 }
 
-# pytest_run BUILD: the black-box tests against that build's daemon.
+# pytest_run BUILD [TESTS [PYTHON]]: tests against that build's daemon; the black-box tests.
 pytest_run() {
-    local dir=$out/$1 status=0 record=$out/log/$stage.xml
-    step "pytest tests/blackbox"
+    local dir=$out/$1 tests=${2:-tests/blackbox} python=${3:-/usr/bin/python3}
+    local status=0 record=$out/log/$stage.xml
+    step "pytest $tests"
     rm -f "$record"
     (cd "$src" && OPTIROUTED=$dir/src/optirouted MOCKLLM=$dir/tests/mockllm BUILDDIR=$dir SRCDIR=$src \
-        PYTHONUNBUFFERED=1 /usr/bin/python3 -m pytest -q -rfEs --durations=10 -p no:cacheprovider \
-        --junitxml="$record" tests/blackbox) | tee >(percentages) || status=$?
+        PYTHONUNBUFFERED=1 "$python" -m pytest -q -rfEs --durations=10 -p no:cacheprovider \
+        --junitxml="$record" "$tests") | tee >(percentages) || status=$?
+    [ ! -f "$record" ] || count_pytest "$record"
+    return $status
+}
+
+# The SDKs in build-test/sdk, by the pins in tests/sdk; left alone when they are what is wanted already.
+install_sdks() {
+    local pins=$src/tests/sdk wanted
+    wanted=$(cat "$pins/requirements.txt" "$pins/package.json" "$pins/package-lock.json" | sha256sum)
+    wanted="$wanted $(/usr/bin/python3 --version) $(node --version)"
+    [ "$wanted" != "$(cat "$out/sdk/installed" 2>/dev/null)" ] || return 0
+    step "installing the SDKs"
+    rm -rf "$out/sdk"
+    /usr/bin/python3 -m venv "$out/sdk/venv"
+    "$out/sdk/venv/bin/pip" install -q --disable-pip-version-check -r "$pins/requirements.txt"
+    cp "$pins/package.json" "$pins/package-lock.json" "$out/sdk"
+    (cd "$out/sdk" && npm ci --no-audit --no-fund)
+    echo "$wanted" >"$out/sdk/installed"
+}
+
+# node_run BUILD: the tests in JavaScript; what starts them writes what pytest would.
+node_run() {
+    local dir=$out/$1 status=0 record=$out/log/$stage-node.xml
+    step "node tests/sdk"
+    rm -f "$record"
+    OPTIROUTED=$dir/src/optirouted MOCKLLM=$dir/tests/mockllm "$out/sdk/venv/bin/python" \
+        "$src/tests/sdk/run_node.py" "$out/sdk" "$record" || status=$?
     [ ! -f "$record" ] || count_pytest "$record"
     return $status
 }
@@ -179,6 +208,15 @@ stage_clang() {
 stage_blackbox() {
     build gcc CC=gcc --enable-werror
     pytest_run gcc
+}
+
+stage_sdk() {
+    local status=0
+    build gcc CC=gcc --enable-werror
+    install_sdks
+    pytest_run gcc tests/sdk "$out/sdk/venv/bin/python" || status=1
+    node_run gcc || status=1
+    return $status
 }
 
 stage_asan() {
@@ -272,13 +310,17 @@ usage() {
 }
 
 main() {
-    local stages=("$@")
+    local stages=("$@") groups=(build test)
     [ $# != 0 ] || stages=("${all_stages[@]}")
     for stage in "${stages[@]}"; do
         [ -n "${about[$stage]:-}" ] || fail "no such stage: $stage (${all_stages[*]})"
     done
     echo "== packages"
-    "$root/contrib/packages.sh" install build test </dev/null || fail "packages are missing"
+    # one from elsewhere does as well, and Debian's npm would not go with it
+    if ! command -v node || ! command -v npm; then
+        groups+=(node)
+    fi >/dev/null
+    "$root/contrib/packages.sh" install "${groups[@]}" </dev/null || fail "packages are missing"
     rm -rf "$out/count"
     mkdir -p "$out/count" "$out/log"
     copy_sources
