@@ -17,9 +17,9 @@ EXTRA_DIST += tests/layers.sh
 TEST_EXTENSIONS = .sh
 
 # Directories: a new black-box test is distributed without being named here.
-EXTRA_DIST += tests/bench tests/blackbox tests/stress
+EXTRA_DIST += tests/bench tests/blackbox tests/sdk tests/stress
 dist-hook:
-	find $(distdir) -name __pycache__ -prune -exec rm -rf {} +
+	find $(distdir) '(' -name __pycache__ -o -name node_modules ')' -prune -exec rm -rf {} +
 
 # Real daemons of this build, driven by pytest.
 if FAILPOINTS
@@ -35,6 +35,8 @@ check-asan:
 	$(srcdir)/contrib/test.sh asan
 check-tsan:
 	$(srcdir)/contrib/test.sh tsan
+check-sdk:
+	$(srcdir)/contrib/test.sh sdk
 
 lint:
 	$(srcdir)/contrib/lint.sh
@@ -52,8 +54,20 @@ CLEANFILES += bench.json
 bench-inflight: all
 	/usr/bin/python3 -B $(srcdir)/tests/bench/inflight.py $(abs_top_builddir)/src/optirouted \
 	    $(abs_top_builddir)/tests/mockllm
+# Many streams beside a direct run; idle connections and open streams in memory; others beside large
+# bodies.
+BENCH_TOOLS = $(abs_top_builddir)/src/optirouted $(abs_top_builddir)/tests/mockllm \
+	$(abs_top_builddir)/tests/benchload
+bench-streams: all
+	/usr/bin/python3 -B $(srcdir)/tests/bench/streams.py $(BENCH_TOOLS) bench-streams.json
+bench-idle: all
+	/usr/bin/python3 -B $(srcdir)/tests/bench/idle.py $(BENCH_TOOLS) bench-idle.json
+bench-bodies: all
+	/usr/bin/python3 -B $(srcdir)/tests/bench/bodies.py $(BENCH_TOOLS) bench-bodies.json
+CLEANFILES += bench-streams.json bench-idle.json bench-bodies.json
 
-.PHONY: check-blackbox check-asan check-tsan lint format-check format bench bench-inflight
+.PHONY: check-blackbox check-asan check-tsan check-sdk lint format-check format bench bench-inflight \
+	bench-streams bench-idle bench-bodies
 
 # Names and a wall clock for the black-box tests, preloaded into a daemon.
 noinst_DATA = tests/fakehost.so
@@ -84,3 +98,15 @@ tests_mockllm_SOURCES = \
 	tests/mock/stream.c
 noinst_HEADERS += tests/mock/events.h tests/mock/mock.h tests/mock/orders.h
 tests_mockllm_LDADD = libhttp.a libbase.a $(LIBEVENT_LIBS) $(OPENSSL_LIBS) $(BASE_LIBS)
+
+# The client of the benchmarks (tests/bench/*.py); built with everything, never installed.
+noinst_PROGRAMS += tests/benchload
+tests_benchload_SOURCES = \
+	tests/load/idle.c \
+	tests/load/main.c \
+	tests/load/peer.c \
+	tests/load/probe.c \
+	tests/load/streams.c \
+	tests/load/upload.c
+noinst_HEADERS += tests/load/load.h
+tests_benchload_LDADD = libhttp.a libbase.a $(LIBEVENT_LIBS) $(OPENSSL_LIBS) $(BASE_LIBS)
