@@ -58,7 +58,8 @@ struct spawn_death {
     int64_t ready_for_ns; /* since it was ready */
 };
 
-/* How long to wait before the next one. *backoff_ns is the seat's memory. */
+/* How long to wait before the next one. *backoff_ns is the seat's memory; a life that somebody else
+ * ended before it was ready costs the least wait and is not remembered. */
 int64_t spawn_backoff(int64_t *backoff_ns, const struct spawn_death *death);
 /* Forks a DUE seat's process. When that cannot be done now the seat stays DUE for a little later.
  * Returns in the master only. */

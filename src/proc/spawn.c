@@ -23,6 +23,9 @@ int64_t spawn_backoff(int64_t *backoff_ns, const struct spawn_death *death) {
     if (death->was_ready && !early) {
         return 0;
     }
+    if (!death->own_fault) { /* whoever kills at random also meets some that have just begun */
+        return SPAWN_BACKOFF_MIN_NS;
+    }
     int64_t next_ns = *backoff_ns == 0 ? SPAWN_BACKOFF_MIN_NS : 2 * *backoff_ns;
     *backoff_ns = next_ns < SPAWN_BACKOFF_MAX_NS ? next_ns : SPAWN_BACKOFF_MAX_NS;
     return *backoff_ns;

@@ -40,7 +40,10 @@ static const struct life killed_while_serving[] = {
 };
 static const struct life killed_before_ready[] = {
     {false, KILLED, 1 * MS, 0, 100 * MS},
-    {false, KILLED, 1 * MS, 0, 200 * MS},
+    {false, KILLED, 1 * MS, 0, 100 * MS}, /* nothing is wrong with it: no longer than that */
+    {false, FAULT, 1 * MS, 0, 100 * MS},
+    {false, KILLED, 1 * MS, 0, 100 * MS},
+    {false, FAULT, 1 * MS, 0, 200 * MS}, /* and a fault is not forgotten for it */
 };
 static const struct life early_and_late_faults[] = {
     {true, FAULT, 1001 * MS, 999 * MS, 100 * MS},
