@@ -110,6 +110,10 @@ bool breaker_is_about(const struct region *region, unsigned provider, uint64_t s
  * address, begin with a closed circuit, and so would those that are gone; all others keep theirs.
  */
 void breaker_bind(struct region *region, const struct conf *conf, const struct labels *labels);
+/* Master, at boot, over a region that an earlier daemon left: its probes are dead, and a deadline
+ * further away than this configuration could set is damage or of another one, so the next who asks
+ * is the probe. Nothing for a new region. */
+void breaker_resume(struct region *region, const struct conf *conf, const struct labels *labels);
 /* For the metrics. */
 enum metric_circuit breaker_state(const struct region *region, unsigned provider);
 /* Milliseconds until it is worth asking again, 0 when the provider may be asked now. While a probe

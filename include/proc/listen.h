@@ -25,7 +25,7 @@ struct listeners {
 };
 
 /* Binds every address that `address` stands for and appends the sockets. -1 with one helpful line
- * in error; what was appended before stays. */
+ * in error and errno EADDRINUSE when somebody else has it; what other calls appended stays. */
 int listen_open(struct listeners *listeners, const struct conf_address *address, char *error,
                 size_t error_size);
 /* Socket activation (sd_listen_fds(3)): takes the descriptors that LISTEN_PID and LISTEN_FDS give

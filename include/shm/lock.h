@@ -31,6 +31,9 @@ enum lock_result {
 };
 
 int lock_init(struct lock *lock);
+/* The mutex anew, whatever its bytes say, and dirty as it was. Only while no other process has the
+ * lock mapped: one that was saved while it was held would time out for ever. */
+int lock_renew(struct lock *lock);
 enum lock_result lock_take(struct lock *lock, struct lock_patience *patience);
 /* After LOCK_HELD_DIRTY once the guarded bytes are whole again: dirty = 0, mutex consistent. Still
  * held. */

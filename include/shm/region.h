@@ -35,21 +35,55 @@ struct region_params {
     const char *path;    /* `cache.file`, or NULL/"" for a memfd */
     unsigned counter_cells;  /* cells of a counter row, from watch/metrics */
     uint64_t counter_layout; /* hash of what the cells mean; a difference means another layout */
+    int64_t lock_wait_ms;    /* how long to wait for a file that another process still holds: the
+                                workers of a killed master end a moment after it */
+    const char *boot_id;     /* for tests: 36 characters instead of the machine's; NULL: those */
+    int64_t wall_ms;         /* for tests: what the wall clock says; 0: ask it */
 };
 
-/* Makes the region. For now a file of ours is emptied first (one that holds anything else is
- * refused and left alone); attaching to what it holds comes with the survival of restarts. The file
- * is locked (flock) as long as a process of the daemon lives; a second daemon is refused, and so is
- * a file whose bytes cannot all be allocated. NULL with a one-line reason, which names the path, in
- * error. Never partially: on failure nothing stays open.
+/* What of a file was taken over. */
+enum region_origin {
+    REGION_NEW,         /* nothing: it was empty, not ours to read, or damaged and set aside */
+    REGION_TOTALS_KEPT, /* all but the cache: `cache.size` changed */
+    REGION_ATTACHED
+};
+
+struct region_report {
+    enum region_origin origin;
+    bool is_loss;  /* something that the file held is gone: worth a warning */
+    bool rebooted; /* REGION_ATTACHED: written in another boot, so every record was verified */
+    unsigned shards_rebuilt, shards_emptied; /* REGION_ATTACHED */
+    char text[768]; /* the above as one line that names the path; "" for a memfd */
+};
+
+/* Makes the region, or attaches to what the file holds when magic, layout, sizes and the meaning of
+ * the counters agree: totals, names, cache and breaker words go on; slots and board words begin
+ * anew, every lock is made anew, shards whose writer died are repaired, and after a reboot every
+ * record is verified and breakers are closed. A file of ours with another layout begins empty, one
+ * with another `cache.size` keeps all but the cache, a damaged one is renamed to
+ * PATH.bad-SECONDS (an older such file goes) and a new one made; region_report tells which. A file
+ * that is not ours is refused and left alone, and so is one that belongs to another user, one that
+ * another daemon holds (it is locked, flock, as long as a process of the daemon lives) and one
+ * whose bytes cannot all be allocated: NULL with a one-line reason, which names the path, in error.
+ * On failure nothing stays open.
  */
 struct region *region_create(const struct region_params *params, char *error, size_t error_size);
 /* For tests and the master's end: unmaps. Workers never unmap. */
 void region_destroy(struct region *region);
 /* Milliseconds of region time; monotonic, the same in every process. */
 int64_t region_now_ms(const struct region *region);
+/* Every process, about once a second: notes region time and the wall clock (ms since the epoch)
+ * side by side in the file, so that after a reboot the time goes on. One of the callers does it, at
+ * most once in 900 ms; nothing for a memfd. */
+void region_mark_time(struct region *region, int64_t wall_ms);
+/* The master, at its end: the same without asking when it was done last. */
+void region_mark_end(struct region *region, int64_t wall_ms);
+/* Master, at boot: gives up totals, names and breakers, and keeps the cache. */
+void region_forget_totals(struct region *region);
 /* True when an existing region was attached instead of starting empty. */
 bool region_was_attached(const struct region *region);
+/* Lives as long as the region. */
+const struct region_report *region_report(const struct region *region);
 /* Bytes of the whole mapping. */
 size_t region_size(const struct region *region);
 

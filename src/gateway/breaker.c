@@ -222,6 +222,29 @@ void breaker_bind(struct region *region, const struct conf *conf, const struct l
     }
 }
 
+static void cut_deadline(struct region *region, unsigned provider,
+                         const struct breaker_rules *rules) {
+    int64_t now_ms = region_now_ms(region);
+    int64_t longest_ms =
+        rules->max_open_ms > rules->lease_ms ? rules->max_open_ms : rules->lease_ms;
+    uint64_t word = word_load(region, provider);
+    struct breaker breaker = breaker_unpack(word);
+    if (breaker.state != CIRCUIT_CLOSED && breaker.deadline_ms - now_ms > longest_ms) {
+        /* Nobody else is there yet. */
+        (void)word_cas(region, provider, &word, move(&breaker, CIRCUIT_OPEN, 0, now_ms));
+    }
+}
+
+void breaker_resume(struct region *region, const struct conf *conf, const struct labels *labels) {
+    for (unsigned slot = 0; slot < REGION_SLOTS; slot++) {
+        breaker_bury(region, slot);
+    }
+    for (unsigned i = 0; i < conf->provider_count; i++) {
+        struct breaker_rules rules = breaker_rules_of(&conf->providers[i]);
+        cut_deadline(region, labels->provider[i], &rules);
+    }
+}
+
 enum metric_circuit breaker_state(const struct region *region, unsigned provider) {
     return breaker_unpack(word_load(region, provider)).state;
 }

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -26,6 +27,10 @@
 #define DAEMON_UMASK 027
 /* Descriptors of a worker that are no connections. */
 #define SPARE_DESCRIPTORS 64
+/* The workers of a killed master end a moment after it. A supervisor starts the next one at once,
+ * which must not fail because sockets and cache file are not free yet. */
+#define PATIENCE_MS 3000
+#define LOOK_AGAIN_NS (20 * NS_PER_MS)
 
 static void fail(struct master *master, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -164,18 +169,39 @@ static int open_pid_file(struct master *master) {
     return 0;
 }
 
+/* As listen_open, but an address in use may become free. */
+static int listen_patiently(struct listeners *listeners, const struct conf_address *address,
+                            int64_t until_ns, char *error, size_t error_size) {
+    bool told = false;
+    while (listen_open(listeners, address, error, error_size) == -1) {
+        if (errno != EADDRINUSE || clock_mono_ns() >= until_ns) {
+            return -1;
+        }
+        if (!told) {
+            log_info("%s is in use; waiting a moment for it", address->text);
+            told = true;
+        }
+        const struct timespec pause = {.tv_nsec = LOOK_AGAIN_NS};
+        (void)nanosleep(&pause, NULL);
+    }
+    return 0;
+}
+
 static int open_sockets(struct master *master) {
     const struct conf *conf = master->boot_conf;
     char error[512];
     bool is_inherited = master->clients.count > 0;
+    int64_t until_ns = clock_mono_ns() + PATIENCE_MS * NS_PER_MS;
     for (unsigned i = 0; i < conf->listen_count && !is_inherited; i++) {
-        if (listen_open(&master->clients, &conf->listen[i], error, sizeof(error)) == -1) {
+        if (listen_patiently(&master->clients, &conf->listen[i], until_ns, error, sizeof(error)) ==
+            -1) {
             fail(master, "%s", error);
             return STATUS_FATAL;
         }
     }
     if (conf->metrics_listen.text[0] != '\0' && master->metrics.count == 0 &&
-        listen_open(&master->metrics, &conf->metrics_listen, error, sizeof(error)) == -1) {
+        listen_patiently(&master->metrics, &conf->metrics_listen, until_ns, error, sizeof(error)) ==
+            -1) {
         fail(master, "metrics_listen: %s", error);
         return STATUS_FATAL;
     }
@@ -188,6 +214,23 @@ static int open_sockets(struct master *master) {
     return 0;
 }
 
+/* What became of cache.file. */
+static void report_region(struct master *master) {
+    const struct region_report *report = region_report(master->region);
+    if (report->text[0] != '\0') {
+        log_write(report->is_loss ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "%s", report->text);
+    }
+    /* After a reboot every shard is looked at; that is no recovery from a death. */
+    if (!report->rebooted && report->shards_rebuilt > 0) {
+        metric_add(&master->counters, METRIC_SHARD_RECOVERIES, report->shards_rebuilt,
+                   RECOVERY_REBUILT, 0, 0);
+    }
+    if (report->shards_emptied > 0) {
+        metric_add(&master->counters, METRIC_SHARD_RECOVERIES, report->shards_emptied,
+                   RECOVERY_EMPTIED, 0, 0);
+    }
+}
+
 static int make_region(struct master *master) {
     const struct conf *conf = master->boot_conf;
     char error[512];
@@ -196,6 +239,7 @@ static int make_region(struct master *master) {
         .path = conf->cache.file,
         .counter_cells = metrics_cells(),
         .counter_layout = metrics_layout_hash(),
+        .lock_wait_ms = PATIENCE_MS,
     };
     master->region = region_create(&params, error, sizeof(error));
     if (master->region == NULL) {
@@ -203,6 +247,7 @@ static int make_region(struct master *master) {
         return STATUS_FATAL;
     }
     master->counters.row = counters_row(master->region, REGION_MASTER_ROW);
+    report_region(master);
     board_set_word(master->region, BOARD_WORD_DRAINING, 0);
     board_set_word(master->region, BOARD_WORD_GENERATION, 1);
     board_set_word(master->region, BOARD_WORD_RELOAD_SUCCESSFUL, 1);
@@ -238,11 +283,20 @@ static int make_pipes(struct master *master) {
 static int make_first_generation(struct master *master) {
     struct labels labels;
     char error[512];
-    if (labels_bind(&labels, master->boot_conf, master->region, error, sizeof(error)) == -1) {
+    const struct conf *conf = master->boot_conf;
+    int bound = labels_bind(&labels, conf, master->region, error, sizeof(error));
+    if (bound == -1 && region_report(master->region)->origin != REGION_NEW) {
+        /* Names of years of configurations must not keep this one from starting. */
+        log_warn("%s: totals and circuits of cache.file begin anew", error);
+        region_forget_totals(master->region);
+        bound = labels_bind(&labels, conf, master->region, error, sizeof(error));
+    }
+    if (bound == -1) {
         fail(master, "%s: %s", master->boot_conf->source, error);
         return STATUS_CONFIGURATION;
     }
-    breaker_bind(master->region, master->boot_conf, &labels);
+    breaker_resume(master->region, conf, &labels);
+    breaker_bind(master->region, conf, &labels);
     master->current = generation_new(master, master->boot_conf, &labels);
     if (master->current == NULL) {
         fail(master, "no memory");
@@ -323,6 +377,7 @@ void boot_undo(struct master *master) {
     close_one(&master->bell_read);
     close_one(&master->bell_write);
     if (master->region != NULL) {
+        region_mark_end(master->region, clock_wall_ns() / NS_PER_MS);
         region_destroy(master->region);
     }
     listen_close(&master->clients);

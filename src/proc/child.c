@@ -161,6 +161,9 @@ static void on_tick(evutil_socket_t fd, short what, void *argument) {
     (void)what;
     struct child *child = argument;
     board_beat(child->env->region, child->env->slot);
+    /* Here, for an idle master does not wake up; whoever comes first in a second does it for all.
+     */
+    region_mark_time(child->env->region, clock_wall_ns() / NS_PER_MS);
     acceptor_publish(&child->acceptor);
     if (child->hooks->tick != NULL) {
         child->hooks->tick(child);

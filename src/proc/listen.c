@@ -97,9 +97,10 @@ int listen_open(struct listeners *listeners, const struct conf_address *address,
     if (failure != 0) {
         snprintf(error, error_size, "cannot listen on %s: %s", address->text,
                  failure == EAI_SYSTEM ? strerror(errno) : gai_strerror(failure));
+        errno = ENOENT;
         return -1;
     }
-    unsigned bound = 0;
+    unsigned bound = 0, before = listeners->count;
     int reason = 0;
     for (const struct addrinfo *info = found; info != NULL; info = info->ai_next) {
         int fd = open_socket(info);
@@ -118,13 +119,18 @@ int listen_open(struct listeners *listeners, const struct conf_address *address,
             snprintf(error, error_size, "%s: more than %d sockets to listen on", address->text,
                      LISTEN_MAX);
             freeaddrinfo(found);
+            errno = ENOSPC;
             return -1;
         }
         bound++;
     }
     freeaddrinfo(found);
     if (bound == 0) {
+        while (listeners->count > before) {
+            close(listeners->items[--listeners->count].fd);
+        }
         explain(reason, address, error, error_size);
+        errno = reason;
         return -1;
     }
     return 0;

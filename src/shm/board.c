@@ -78,6 +78,20 @@ void board_release(struct region *region, int slot) {
     atomic_store_explicit(&place->claim, freed, memory_order_release);
 }
 
+void board_reset(struct region *region) {
+    for (int i = 0; i < REGION_SLOTS; i++) {
+        struct board_slot *slot = region_slot(region, i);
+        board_release(region, i);
+        atomic_store_explicit(&slot->generation, 0, memory_order_relaxed);
+        atomic_store_explicit(&slot->last_beat_ms, 0, memory_order_relaxed);
+        memset(slot->last_words, 0, sizeof(slot->last_words));
+    }
+    atomic_store_explicit(&region->header->slots_seen, 0, memory_order_relaxed);
+    for (unsigned word = 0; word < REGION_BOARD_WORDS; word++) {
+        atomic_store_explicit(&region->header->board_words[word], 0, memory_order_relaxed);
+    }
+}
+
 int board_find_pid(const struct region *region, pid_t pid) {
     int seen = slots_seen(region);
     for (int i = 0; i < seen; i++) {

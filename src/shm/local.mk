@@ -6,6 +6,8 @@ SHM_SOURCES = \
 	src/shm/lock.c \
 	src/shm/names.c \
 	src/shm/region.c \
+	src/shm/region_attach.c \
+	src/shm/region_file.c \
 	src/shm/region_layout.h \
 	src/shm/store.c \
 	src/shm/store_layout.h \

@@ -29,7 +29,7 @@
  * each other's shard for 100 ms because one of them was once scheduled away in the lock. */
 #define SPINS 32
 
-int lock_init(struct lock *lock) {
+int lock_renew(struct lock *lock) {
     pthread_mutexattr_t attributes;
     if (pthread_mutexattr_init(&attributes) != 0) {
         return -1;
@@ -38,11 +38,15 @@ int lock_init(struct lock *lock) {
     if (pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED) == 0 &&
         pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST) == 0 &&
         pthread_mutex_init(&lock->mutex, &attributes) == 0) {
-        atomic_store_explicit(&lock->dirty, 0, memory_order_relaxed);
         result = 0;
     }
     pthread_mutexattr_destroy(&attributes);
     return result;
+}
+
+int lock_init(struct lock *lock) {
+    atomic_store_explicit(&lock->dirty, 0, memory_order_relaxed);
+    return lock_renew(lock);
 }
 
 static void pause_a_little(void) {

@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/panic.h"
 #include "region_layout.h"
 
@@ -20,9 +21,17 @@ static struct names_table *table_of(const struct region *region, enum names_kind
     return (struct names_table *)(void *)(region->base + region->at.names[kind]);
 }
 
+#define COUNT_BITS 16
+
+static uint64_t shown_word(const struct names_table *table, unsigned count) {
+    uint64_t hash = count == 0 ? 0 : hash64(table->entries, (size_t)count * REGION_NAME_SIZE, 0);
+    return hash << COUNT_BITS | count;
+}
+
 /* Entries shown, never past the table whatever the shared word says. */
 static unsigned shown(const struct names_table *table, enum names_kind kind) {
-    unsigned count = atomic_load_explicit(&table->count, memory_order_acquire);
+    unsigned count = (unsigned)(atomic_load_explicit(&table->shown, memory_order_acquire) &
+                                ((UINT64_C(1) << COUNT_BITS) - 1));
     return count < names_capacity[kind] ? count : names_capacity[kind];
 }
 
@@ -37,9 +46,27 @@ int names_add(struct region *region, enum names_kind kind, const char *name) {
     if (count == names_capacity[kind] || length >= REGION_NAME_SIZE) {
         return -1;
     }
-    memcpy(table->entries[count], name, length + 1);
-    atomic_store_explicit(&table->count, count + 1, memory_order_release);
+    /* All of the entry: one that a dead master began must not show through. */
+    memset(table->entries[count], 0, REGION_NAME_SIZE);
+    memcpy(table->entries[count], name, length);
+    atomic_store_explicit(&table->shown, shown_word(table, count + 1), memory_order_release);
     return (int)count;
+}
+
+const char *names_check(const struct region *region) {
+    static const char *const wrong[] = {
+        [NAMES_PROVIDER] = "its names of providers are damaged",
+        [NAMES_PAIR] = "its names of models are damaged",
+        [NAMES_ROUTE] = "its names of routes are damaged",
+    };
+    for (unsigned kind = 0; kind < sizeof(wrong) / sizeof(wrong[0]); kind++) {
+        const struct names_table *table = table_of(region, (enum names_kind)kind);
+        uint64_t word = atomic_load_explicit(&table->shown, memory_order_relaxed);
+        if (word != shown_word(table, shown(table, (enum names_kind)kind))) {
+            return wrong[kind];
+        }
+    }
+    return NULL;
 }
 
 int names_find(const struct region *region, enum names_kind kind, const char *name) {

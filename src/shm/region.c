@@ -1,8 +1,8 @@
 /* region: makes the one mapping that all processes of a daemon share, and tells its time.
  *
- * For where the parts begin and for creating them empty; what the parts mean is in board.c,
- * counters.c, names.c, word.c and store*.c. Run by the master before its first fork; only
- * region_now_ms runs elsewhere.
+ * For where the parts begin and for creating them empty; what a file may hold is in region_file.c,
+ * how it is taken over in region_attach.c, what the parts mean in board.c, counters.c, names.c,
+ * word.c and store*.c. Run by the master before its first fork; only region_now_ms runs elsewhere.
  *
  * The surprise: nothing is initialised page by page. A fresh memfd or file reads as zeros and zero
  * is the right first state of every part except the header and the locks, so what nobody uses never
@@ -15,13 +15,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
+#include "base/hash.h"
 #include "region_layout.h"
 #include "store_layout.h"
 
@@ -33,7 +33,7 @@ static size_t align_up(size_t value, size_t unit) {
     return (value + unit - 1) / unit * unit;
 }
 
-static void fail(char *error, size_t error_size, const char *what, const char *path, int reason) {
+void region_fail(char *error, size_t error_size, const char *what, const char *path, int reason) {
     bool is_file = path != NULL && path[0] != '\0';
     snprintf(error, error_size, "%s%s: %s%s%s", is_file ? "cache.file " : "shared memory",
              is_file ? path : "", what, reason != 0 ? ": " : "",
@@ -72,77 +72,27 @@ static void plan_geometry(const struct region_params *params, struct region_geom
     at->size = at->store + at->shard_count * at->shard_bytes;
 }
 
-/* The one open that differs: a memfd, or the file with its lock taken. Both come back empty (all
- * zeros) and `size` long; attaching to what a file holds will branch off here. -1 on failure. */
 static int open_memfd(size_t size, char *error, size_t error_size) {
     int fd = memfd_create("optiroute", MFD_CLOEXEC);
     if (fd == -1) {
-        fail(error, error_size, "memfd_create", NULL, errno);
+        region_fail(error, error_size, "memfd_create", NULL, errno);
         return -1;
     }
     if (ftruncate(fd, (off_t)size) == -1) {
-        fail(error, error_size, "ftruncate", NULL, errno);
+        region_fail(error, error_size, "ftruncate", NULL, errno);
         close(fd);
         return -1;
     }
     return fd;
 }
 
-/* Only what we made may be emptied: a slip of the pen in `cache.file` must not cost somebody's
- * data. A start that died before its header was whole left nothing at all, or zeros. */
-static bool may_be_emptied(int fd) {
-    uint64_t magic = 0;
-    ssize_t got = pread(fd, &magic, sizeof(magic), 0);
-    return got == 0 || (got == (ssize_t)sizeof(magic) && (magic == REGION_MAGIC || magic == 0));
-}
-
-static int open_file(const char *path, size_t size, char *error, size_t error_size) {
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd == -1) {
-        fail(error, error_size, "cannot open", path, errno);
-        return -1;
+/* Left zero when it cannot be read (no /proc): then a reboot shows by region time that went back.
+ */
+static void read_boot_id(const struct region_params *params, char boot_id[REGION_BOOT_ID_SIZE]) {
+    if (params->boot_id != NULL) {
+        memcpy(boot_id, params->boot_id, REGION_BOOT_ID_SIZE);
+        return;
     }
-    struct stat status;
-    int reason;
-    if (fstat(fd, &status) == -1 || !S_ISREG(status.st_mode)) {
-        fail(error, error_size, "is not a regular file", path, 0);
-        goto failed;
-    }
-    if (flock(fd, LOCK_EX | LOCK_NB) == -1) {
-        reason = errno;
-        if (reason == EWOULDBLOCK) {
-            fail(error, error_size, "is in use by another running optirouted", path, 0);
-        } else {
-            fail(error, error_size, "cannot lock", path, reason);
-        }
-        goto failed;
-    }
-    if (!may_be_emptied(fd)) {
-        fail(error, error_size, "holds something else than a cache; remove it first", path, 0);
-        goto failed;
-    }
-    if (ftruncate(fd, 0) == -1) {
-        fail(error, error_size, "cannot empty", path, errno);
-        goto failed;
-    }
-    /* Blocks are allocated now: a full disk must be an error here, not a SIGBUS later. */
-    reason = posix_fallocate(fd, 0, (off_t)size);
-    if (reason != 0) {
-        char what[64];
-        snprintf(what, sizeof(what), "cannot allocate %zu bytes", size);
-        fail(error, error_size, what, path, reason);
-        (void)!ftruncate(fd, 0); /* give back what was allocated of it */
-        goto failed;
-    }
-    return fd;
-
-failed:
-    close(fd);
-    return -1;
-}
-
-/* Left zero when it cannot be read (no /proc): then a reboot is not told apart, as if none was. */
-static void read_boot_id(char boot_id[REGION_BOOT_ID_SIZE]) {
     int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
     if (fd == -1) {
         return;
@@ -153,27 +103,55 @@ static void read_boot_id(char boot_id[REGION_BOOT_ID_SIZE]) {
     close(fd);
 }
 
-/* Fills the header of an all-zero region and makes the locks. The magic comes last. */
-static int format_region(struct region *region, const struct region_params *params) {
-    struct region_header *header = region->header;
+uint64_t region_header_check(const struct region_header *header) {
+    return hash64(header, offsetof(struct region_header, check), REGION_MAGIC);
+}
+
+int region_identify(const struct region_geometry *at, const struct region_params *params,
+                    struct region_header *header) {
+    header->magic = REGION_MAGIC;
     header->layout_version = REGION_LAYOUT_VERSION;
     header->counter_cells = params->counter_cells;
     header->counter_layout = params->counter_layout;
-    header->region_bytes = region->at.size;
-    header->shard_bytes = region->at.shard_bytes;
-    header->shard_count = region->at.shard_count;
-    read_boot_id(header->boot_id);
+    header->region_bytes = at->size;
+    header->shard_bytes = at->shard_bytes;
+    header->shard_count = at->shard_count;
     if (getrandom(&header->store_seed, sizeof(header->store_seed), 0) !=
         (ssize_t)sizeof(header->store_seed)) {
         return -1;
     }
+    header->check = region_header_check(header);
+    return 0;
+}
+
+/* Locks and logs of an all-zero store. */
+static int format_store(struct region *region) {
     for (uint32_t i = 0; i < region->at.shard_count; i++) {
+        FAILPOINT("region.form.2");
         if (shard_format(region->base + region->at.store + i * region->at.shard_bytes,
                          region->at.shard_bytes) == -1) {
             return -1;
         }
     }
-    header->magic = REGION_MAGIC;
+    return 0;
+}
+
+/* From zeros or from what the file held to a region that can be used. The state comes last: until
+ * then the next start begins where this one did. */
+static int prepare(struct region *region, const struct region_params *params) {
+    if (!region->is_file && region_identify(&region->at, params, region->header) == -1) {
+        return -1;
+    }
+    if (region->report.origin != REGION_ATTACHED && format_store(region) == -1) {
+        return -1;
+    }
+    if (region->report.origin == REGION_NEW) {
+        region_start_time(region, params);
+    } else if (region_attach(region, params) == -1) {
+        return -1;
+    }
+    FAILPOINT("region.form.3");
+    atomic_store_explicit(&region->header->state, REGION_WHOLE, memory_order_release);
     return 0;
 }
 
@@ -197,18 +175,19 @@ struct region *region_create(const struct region_params *params, char *error, si
         snprintf(error, error_size, "out of memory");
         return NULL;
     }
-    bool is_file = params->path != NULL && params->path[0] != '\0';
+    region->is_file = params->path != NULL && params->path[0] != '\0';
     plan_geometry(params, &region->at);
     region->counter_cells = params->counter_cells;
-    region->fd = is_file ? open_file(params->path, region->at.size, error, error_size)
-                         : open_memfd(region->at.size, error, error_size);
+    read_boot_id(params, region->boot_id);
+    region->fd = region->is_file ? region_file_open(region, params, error, error_size)
+                                 : open_memfd(region->at.size, error, error_size);
     if (region->fd == -1) {
         free(region);
         return NULL;
     }
     void *base = mmap(NULL, region->at.size, PROT_READ | PROT_WRITE, MAP_SHARED, region->fd, 0);
     if (base == MAP_FAILED) {
-        fail(error, error_size, "mmap", params->path, errno);
+        region_fail(error, error_size, "mmap", params->path, errno);
         close(region->fd);
         free(region);
         return NULL;
@@ -218,8 +197,8 @@ struct region *region_create(const struct region_params *params, char *error, si
     /* A core file of a worker must not carry everybody's answers, nor be as large as the cache. */
     madvise(base, region->at.size, MADV_DONTDUMP);
     const char *wrong = "cannot make its locks";
-    if (format_region(region, params) == -1 || (wrong = region_check(region)) != NULL) {
-        fail(error, error_size, wrong, params->path, 0);
+    if (prepare(region, params) == -1 || (wrong = region_check(region)) != NULL) {
+        region_fail(error, error_size, wrong, params->path, 0);
         region_destroy(region);
         return NULL;
     }
@@ -248,6 +227,9 @@ const char *region_check(const struct region *region) {
         header->counter_cells != region->counter_cells) {
         return "has other sizes";
     }
+    if (header->check != region_header_check(header)) {
+        return "has a damaged header";
+    }
     return NULL;
 }
 
@@ -261,7 +243,11 @@ void region_shift_time(struct region *region, int64_t delta_ms) {
 }
 
 bool region_was_attached(const struct region *region) {
-    return region->attached;
+    return region->report.origin == REGION_ATTACHED;
+}
+
+const struct region_report *region_report(const struct region *region) {
+    return &region->report;
 }
 
 size_t region_size(const struct region *region) {

@@ -14,7 +14,7 @@
 #include "shm/region.h"
 
 #define REGION_MAGIC UINT64_C(0x314554554f525450) /* "PTROUTE1" as a little-endian word */
-#define REGION_LAYOUT_VERSION 3u
+#define REGION_LAYOUT_VERSION 4u
 #define REGION_LINE 64u
 #define REGION_PAGE 4096u
 #define REGION_BOOT_ID_SIZE 36 /* text of /proc/sys/kernel/random/boot_id, without a NUL */
@@ -24,8 +24,29 @@
 _Static_assert(BOARD_WORD_COUNT <= REGION_BOARD_WORDS, "the header has room for the board's words");
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "processes share 64-bit words without a lock");
 
-/* First page. What has no writer named is written once, by region_create, before the first fork. */
+/* How far the making of a region has come. In a file it outlives its maker; the values are far
+ * apart so that damage does not turn one into another. */
+#define REGION_FORMING UINT32_C(0x6f726d31)       /* nothing in it counts yet */
+#define REGION_STORE_FORMING UINT32_C(0x53746f32) /* all but the store counts */
+#define REGION_WHOLE UINT32_C(0x9a5c0e84)
+
+/* One moment on both clocks, and in which boot that was. A mark is written by who wins the turn
+ * (region_mark_time) and may be cut short by a death, so there are several and each proves itself:
+ * the newest whole one counts. Read when a file is attached, never while the daemon runs. */
+#define REGION_MARKS 4u
+struct region_mark {
+    uint64_t number; /* from 1; mark n lies at n % REGION_MARKS */
+    char boot_id[REGION_BOOT_ID_SIZE];
+    uint32_t reserved; /* 0 */
+    int64_t offset_ms; /* region time = CLOCK_BOOTTIME of that boot + this */
+    int64_t wall_ms;   /* since the epoch */
+    int64_t region_ms; /* the same moment */
+    uint64_t check;    /* of all before it */
+};
+
+/* First page. What has no writer named is written by region_create, before the first fork. */
 struct region_header {
+    /* The first 64 bytes say what the region is; `check` covers them. */
     uint64_t magic;          /* REGION_MAGIC */
     uint32_t layout_version; /* REGION_LAYOUT_VERSION */
     uint32_t counter_cells;  /* cells of a row */
@@ -35,13 +56,16 @@ struct region_header {
     uint32_t shard_count;    /* 0 when the store is off */
     uint32_t reserved;       /* 0 */
     uint64_t store_seed; /* random: a record's checksum cannot be made up by who chooses values */
-    char boot_id[REGION_BOOT_ID_SIZE]; /* the boot in which CLOCK_BOOTTIME counts */
-    uint32_t reserved_boot;            /* 0 */
-    _Atomic int64_t time_offset_ms;    /* region time = CLOCK_BOOTTIME + this */
-    /* The same moment on both clocks; issue 5 lets the master write it once a second. */
-    _Atomic int64_t pair_wall_ms, pair_region_ms;
+    uint64_t check;      /* hash of all before it */
+    _Atomic uint32_t state;         /* REGION_FORMING, _STORE_FORMING, _WHOLE */
+    uint32_t reserved_state;        /* 0 */
+    _Atomic int64_t time_offset_ms; /* region time = CLOCK_BOOTTIME + this */
+    _Atomic int64_t marked_ms; /* region time of the last turn to mark; writer: who wins, by CAS */
+    _Atomic uint64_t marks_made;                     /* the next mark has this number + 1 */
+    struct region_mark marks[REGION_MARKS];          /* writer: who won a turn */
     _Atomic int64_t board_words[REGION_BOARD_WORDS]; /* writer: master; enum board_word */
-    /* Slots 0..seen-1 were claimed at least once; the others need no look. Writer: master. */
+    /* Slots 0..seen-1 were claimed at least once since the start; the others need no look. Writer:
+     * master. */
     _Atomic uint32_t slots_seen;
     /* 1 once somebody asked for the row to write: an untouched row costs no page, so readers skip
      * it (even reading a hole of a memfd allocates it). Writer: who asks; never cleared. */
@@ -66,9 +90,11 @@ struct board_slot {
 };
 _Static_assert(sizeof(struct board_slot) == 10 * REGION_LINE, "slots do not share a line");
 
-/* One name table: entries[i] is complete before count shows it. Writer: master. */
+/* One name table: entries[i] is complete before `shown` counts it. Writer: master. */
 struct names_table {
-    _Alignas(REGION_LINE) _Atomic uint32_t count; /* entries shown; release by the writer */
+    /* hash of the entries shown 48 | their number 16, in one store: a death leaves both or neither,
+     * and a table in a file proves itself. Release by the writer. */
+    _Alignas(REGION_LINE) _Atomic uint64_t shown;
     _Alignas(REGION_LINE) char entries[][REGION_NAME_SIZE];
 };
 
@@ -94,13 +120,51 @@ struct region {
     struct region_geometry at;
     unsigned counter_cells;
     int fd; /* memfd or cache.file; the file's flock lives as long as a process has it open */
-    bool attached; /* an existing region was taken over */
+    bool is_file;
+    char boot_id[REGION_BOOT_ID_SIZE]; /* this boot's, read once; zeros when it cannot be */
+    struct region_report report;       /* what the file held */
 };
+
+/* -- region.c -- */
 
 /* NULL when header and handle agree, else what differs: magic, version, sizes. */
 const char *region_check(const struct region *region);
+/* Over the first 64 bytes of a header but `check`. */
+uint64_t region_header_check(const struct region_header *header);
+/* The identity of a new region: the first 64 bytes, with a fresh seed. -1 without random bytes. */
+int region_identify(const struct region_geometry *at, const struct region_params *params,
+                    struct region_header *header);
+/* "cache.file PATH: what: reason", or "shared memory: ...". reason 0: none. */
+void region_fail(char *error, size_t error_size, const char *what, const char *path, int reason);
 /* For tests: lets region time jump for every process. */
 void region_shift_time(struct region *region, int64_t delta_ms);
+
+/* -- region_file.c: the file, before it is mapped -- */
+
+/* The file, locked, allocated in whole and `region->at.size` long; report.origin says what of it
+ * counts: nothing (the header says FORMING), all but the store (STORE_FORMING), or all. -1 with the
+ * reason in error. */
+int region_file_open(struct region *region, const struct region_params *params, char *error,
+                     size_t error_size);
+
+/* -- region_attach.c: what the file holds, once mapped -- */
+
+/* The newest whole mark, NULL when there is none. */
+const struct region_mark *region_newest_mark(const struct region_header *header);
+/* Makes what the dead daemon left fit for the next one: time, slots, words, locks, shards. Nobody
+ * else has the region. -1 when a lock cannot be made. */
+int region_attach(struct region *region, const struct region_params *params);
+/* The clock of a new region. */
+void region_start_time(struct region *region, const struct region_params *params);
+
+/* -- parts, for region_attach.c and region_file.c -- */
+
+/* board.c: every slot free and empty with its incarnation raised, every board word 0. */
+void board_reset(struct region *region);
+/* word.c: every breaker word 0, which is closed. */
+void word_reset(struct region *region);
+/* names.c: NULL when each table proves itself, else which does not. */
+const char *names_check(const struct region *region);
 
 static inline struct board_slot *region_slot(const struct region *region, int slot) {
     return (struct board_slot *)(void *)(region->base + region->at.slots) + slot;

@@ -163,8 +163,10 @@ void log_advance(const struct store *store, struct shard *shard, uint32_t positi
 
 enum rebuild_result { REBUILD_KEPT, REBUILD_EMPTIED };
 enum rebuild_cause {
-    REBUILD_AFTER_DEATH, /* the log is right, the index may lack the last step */
-    REBUILD_AFTER_DAMAGE /* bytes changed by themselves: what both agree on is right */
+    REBUILD_AFTER_DEATH,  /* the log is right, the index may lack the last step */
+    REBUILD_AFTER_DAMAGE, /* bytes changed by themselves: what both agree on is right */
+    REBUILD_AFTER_REBOOT  /* any page may be older than its neighbour: only checksums are believed,
+                           * and of two records of a key the later stamp counts */
 };
 /* Index and figures anew from the log's whole, unexpired, newest records; an empty shard when the
  * log does not hang together. Idempotent. Between lock_change_begin and lock_change_end or

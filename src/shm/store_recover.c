@@ -60,21 +60,31 @@ static enum walk_result walk_next(const struct store *store, const struct shard 
     return WALK_END;
 }
 
-static bool is_wanted(const struct store *store, const struct record *record, int64_t now_ms) {
+/* A stamp ahead of the time after a reboot: the wall clock went back. */
+static bool is_wanted(const struct store *store, const struct record *record,
+                      enum rebuild_cause cause, int64_t now_ms) {
     return record_kind(record) == RECORD_LIVE && now_ms < record->expiry_ms &&
+           (cause != REBUILD_AFTER_REBOOT || record->stamp_ms <= now_ms) &&
            record_checksum(store, record, record_value(record)) == record->checksum;
 }
 
 /* Indexes the record, or marks it DEAD when it must not come back. Either way an older one of its
  * key goes: the last record of a key in the log decides, dead, damaged or alive. */
-static void readmit(struct store *store, struct shard *shard, uint32_t position, int64_t now_ms) {
+static void readmit(struct store *store, struct shard *shard, uint32_t position,
+                    enum rebuild_cause cause, int64_t now_ms) {
     struct record *record = record_at(shard, position);
+    bool wanted = is_wanted(store, record, cause, now_ms);
     _Atomic uint64_t *older;
     uint32_t older_position;
     if (index_find(store, shard, record->key, &older, &older_position) == FIND_FOUND) {
-        shard_forget(shard, older, older_position);
+        if (cause == REBUILD_AFTER_REBOOT && wanted &&
+            record_at(shard, older_position)->stamp_ms > record->stamp_ms) {
+            wanted = false; /* ends older than the log: the walk began with its newest records */
+        } else {
+            shard_forget(shard, older, older_position);
+        }
     }
-    if (!is_wanted(store, record, now_ms)) {
+    if (!wanted) {
         atomic_store_explicit(&record->kind, RECORD_DEAD, memory_order_release);
         return;
     }
@@ -98,13 +108,14 @@ static void drop_lost(const struct store *store, struct shard *shard) {
 }
 
 /* False when the log does not hang together from tail to head. */
-static bool rescan(struct store *store, struct shard *shard, int64_t now_ms) {
+static bool rescan(struct store *store, struct shard *shard, enum rebuild_cause cause,
+                   int64_t now_ms) {
     struct walk walk = walk_begin(store, shard);
     uint32_t position;
     for (;;) {
         switch (walk_next(store, shard, &walk, &position)) {
         case WALK_RECORD:
-            readmit(store, shard, position, now_ms);
+            readmit(store, shard, position, cause, now_ms);
             break;
         case WALK_END:
             return true;
@@ -124,7 +135,7 @@ enum rebuild_result store_rebuild(struct store *store, struct shard *shard,
         memset(shard_buckets(shard), 0, store->bucket_count * sizeof(struct bucket));
         atomic_store_explicit(&shard->entries, 0, memory_order_relaxed);
         atomic_store_explicit(&shard->bytes, 0, memory_order_relaxed);
-        if (rescan(store, shard, now_ms)) {
+        if (rescan(store, shard, cause, now_ms)) {
             FAILPOINT("store.repair.6");
             return REBUILD_KEPT;
         }

@@ -38,3 +38,9 @@ void word_set_subject(struct region *region, unsigned provider_index, uint64_t s
     atomic_store_explicit(word_at(region, region->at.subjects, provider_index), subject,
                           memory_order_release);
 }
+
+void word_reset(struct region *region) {
+    for (unsigned provider = 0; provider < REGION_PROVIDERS; provider++) {
+        atomic_store_explicit(word_of(region, provider), 0, memory_order_relaxed);
+    }
+}

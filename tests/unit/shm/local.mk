@@ -50,3 +50,9 @@ check_PROGRAMS += tests/unit/shm/test_store_kill
 tests_unit_shm_test_store_kill_SOURCES = tests/unit/shm/test_store_kill.c $(SHM_SOURCES)
 tests_unit_shm_test_store_kill_CPPFLAGS = $(AM_CPPFLAGS) -DENABLE_FAILPOINTS=1
 tests_unit_shm_test_store_kill_LDADD = libbase.a $(BASE_LIBS) $(UNIT_LIBS)
+
+# As test_store_kill: with failpoints of its own.
+check_PROGRAMS += tests/unit/shm/test_region_file
+tests_unit_shm_test_region_file_SOURCES = tests/unit/shm/test_region_file.c $(SHM_SOURCES)
+tests_unit_shm_test_region_file_CPPFLAGS = $(AM_CPPFLAGS) -DENABLE_FAILPOINTS=1
+tests_unit_shm_test_region_file_LDADD = libbase.a $(BASE_LIBS) $(UNIT_LIBS)
