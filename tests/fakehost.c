@@ -12,12 +12,15 @@
  * Each lookup of one of them appends its name and a newline to the file that FAKEHOST_LOOKUPS
  * names. FAKEHOST_CLOCK names a file of eight bytes, a signed number of seconds in the machine's
  * order, by which CLOCK_REALTIME is off; whoever writes there makes the clock jump for all
- * processes at once.
+ * processes at once. FAKEHOST_BOOT_ID names a file that is read in place of the kernel's boot id: a
+ * reboot, as far as a daemon can tell.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +42,8 @@ static const struct {
     {"slow.test", 300, 0},
     {"quick.test", 0, 0},
 };
+
+typedef int open_fn(const char *path, int flags, ...);
 
 static clock_fn *real_clock;
 static const volatile int64_t *offset_s; /* NULL: the clock is right */
@@ -63,6 +68,29 @@ int clock_gettime(clockid_t clock, struct timespec *now) {
         now->tv_sec += *offset_s;
     }
     return result;
+}
+
+static int open_as(const char *name, const char *path, int flags, mode_t mode) {
+    open_fn *real = (open_fn *)dlsym(RTLD_NEXT, name);
+    const char *boot_id = getenv("FAKEHOST_BOOT_ID");
+    bool is_boot_id = strcmp(path, "/proc/sys/kernel/random/boot_id") == 0;
+    return real(is_boot_id && boot_id != NULL ? boot_id : path, flags, mode);
+}
+
+int open(const char *path, int flags, ...) {
+    va_list args;
+    va_start(args, flags);
+    mode_t mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(args, mode_t) : 0;
+    va_end(args);
+    return open_as("open", path, flags, mode);
+}
+
+int open64(const char *path, int flags, ...) {
+    va_list args;
+    va_start(args, flags);
+    mode_t mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(args, mode_t) : 0;
+    va_end(args);
+    return open_as("open64", path, flags, mode);
 }
 
 static void note(const char *name) {
