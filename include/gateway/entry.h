@@ -5,8 +5,9 @@
  *                              | size  | sizes of four |        |        | size   |
  *   | provider | routed_to | model | reason | json |
  *
- * Same machine, same binary layout (the region's layout version covers it), so integers lie as they
- * are in memory. Decoding checks every length: a value that does not add up is no entry.
+ * Same machine, so integers lie as they are in memory; another binary may read them from a
+ * cache.file, so ENTRY_LAYOUT goes up when this picture changes. Decoding checks every length: a
+ * value that does not add up is no entry.
  */
 #ifndef OPTIROUTE_GATEWAY_ENTRY_H
 #define OPTIROUTE_GATEWAY_ENTRY_H
@@ -15,6 +16,7 @@
 #include "upstream/chat.h"
 
 #define ENTRY_HEAD_SIZE 48
+#define ENTRY_LAYOUT 1u
 
 /* Views into the stored bytes after decoding. */
 struct entry {

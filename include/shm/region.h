@@ -35,6 +35,7 @@ struct region_params {
     const char *path;    /* `cache.file`, or NULL/"" for a memfd */
     unsigned counter_cells;  /* cells of a counter row, from watch/metrics */
     uint64_t counter_layout; /* hash of what the cells mean; a difference means another layout */
+    uint32_t value_layout;   /* what the stored values mean; a difference costs the cache alone */
     int64_t lock_wait_ms;    /* how long to wait for a file that another process still holds: the
                                 workers of a killed master end a moment after it */
     const char *boot_id;     /* for tests: 36 characters instead of the machine's; NULL: those */
@@ -44,7 +45,7 @@ struct region_params {
 /* What of a file was taken over. */
 enum region_origin {
     REGION_NEW,         /* nothing: it was empty, not ours to read, or damaged and set aside */
-    REGION_TOTALS_KEPT, /* all but the cache: `cache.size` changed */
+    REGION_TOTALS_KEPT, /* all but the cache: `cache.size` or what is stored changed */
     REGION_ATTACHED
 };
 
@@ -78,6 +79,10 @@ int64_t region_now_ms(const struct region *region);
 void region_mark_time(struct region *region, int64_t wall_ms);
 /* The master, at its end: the same without asking when it was done last. */
 void region_mark_end(struct region *region, int64_t wall_ms);
+/* Master, when names were added and before their counters are used: brings them to the disk, so
+ * that a power cut cannot leave totals whose name is not there. Nothing for a memfd or without new
+ * names; may wait for the disk. */
+void region_sync_names(struct region *region);
 /* Master, at boot: gives up totals, names and breakers, and keeps the cache. */
 void region_forget_totals(struct region *region);
 /* True when an existing region was attached instead of starting empty. */

@@ -19,6 +19,7 @@
 
 #include "base/log.h"
 #include "gateway/breaker.h"
+#include "gateway/entry.h"
 #include "master_private.h"
 #include "proc/check.h"
 
@@ -239,6 +240,7 @@ static int make_region(struct master *master) {
         .path = conf->cache.file,
         .counter_cells = metrics_cells(),
         .counter_layout = metrics_layout_hash(),
+        .value_layout = ENTRY_LAYOUT,
         .lock_wait_ms = PATIENCE_MS,
     };
     master->region = region_create(&params, error, sizeof(error));
@@ -295,6 +297,7 @@ static int make_first_generation(struct master *master) {
         fail(master, "%s: %s", master->boot_conf->source, error);
         return STATUS_CONFIGURATION;
     }
+    region_sync_names(master->region);
     breaker_resume(master->region, conf, &labels);
     breaker_bind(master->region, conf, &labels);
     master->current = generation_new(master, master->boot_conf, &labels);

@@ -112,6 +112,7 @@ void reload_begin(struct master *master, int64_t now_ns) {
         refuse(master);
         return;
     }
+    region_sync_names(master->region);
     if (move_logs(master, conf) == -1) {
         conf_free(conf);
         refuse(master);

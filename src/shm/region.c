@@ -116,6 +116,7 @@ int region_identify(const struct region_geometry *at, const struct region_params
     header->region_bytes = at->size;
     header->shard_bytes = at->shard_bytes;
     header->shard_count = at->shard_count;
+    header->value_layout = params->value_layout;
     if (getrandom(&header->store_seed, sizeof(header->store_seed), 0) !=
         (ssize_t)sizeof(header->store_seed)) {
         return -1;

@@ -11,6 +11,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/clock.h"
 #include "base/failpoint.h"
@@ -174,6 +175,11 @@ static void describe(struct region *region, const char *path, enum passage passa
              "; %u shards rebuilt, %u emptied)", report->shards_rebuilt, report->shards_emptied);
 }
 
+static int count_names(const struct region *region) {
+    return names_count(region, NAMES_PROVIDER) + names_count(region, NAMES_PAIR) +
+           names_count(region, NAMES_ROUTE);
+}
+
 int region_attach(struct region *region, const struct region_params *params) {
     const struct region_mark *mark = region_newest_mark(region->header);
     if (mark == NULL) { /* it was there a moment ago, when the file was judged */
@@ -182,6 +188,7 @@ int region_attach(struct region *region, const struct region_params *params) {
     enum passage passage = resume_time(region, params, mark);
     FAILPOINT("region.attach.1");
     board_reset(region);
+    region->names_synced = count_names(region); /* by the daemon that added them */
     if (passage != PASSED_SAME_BOOT) {
         word_reset(region);
     }
@@ -195,6 +202,15 @@ int region_attach(struct region *region, const struct region_params *params) {
     FAILPOINT("region.attach.4");
     write_mark(region, wall_of(params)); /* last: until it stands, the next start does all again */
     return 0;
+}
+
+void region_sync_names(struct region *region) {
+    int count = count_names(region);
+    if (region->is_file && count != region->names_synced) {
+        /* What comes of it cannot be told; without it only a power cut at a bad moment is worse. */
+        (void)msync(region->base, region->at.slots, MS_SYNC);
+        region->names_synced = count;
+    }
 }
 
 void region_forget_totals(struct region *region) {

@@ -38,7 +38,7 @@ enum verdict {
     FILE_DAMAGED,      /* ours once: set aside */
     FILE_HALF_MADE,    /* ours, by a start that died: begins empty */
     FILE_OTHER_LAYOUT, /* ours, but no byte means what it means here: begins empty */
-    FILE_OTHER_STORE,  /* ours, and only the store is of another size: begins with an empty one */
+    FILE_OTHER_STORE,  /* ours, and only the store is another: begins with an empty one */
     FILE_OURS          /* can be attached */
 };
 
@@ -234,6 +234,9 @@ static struct finding judge(const struct opening *opening, uint8_t *bytes, size_
         return found(FILE_OTHER_STORE, "its cache.size was %lld bytes, now it is %lld",
                      (long long)header->shard_bytes * header->shard_count,
                      (long long)region->at.shard_bytes * region->at.shard_count);
+    }
+    if (header->value_layout != opening->params->value_layout) {
+        return found(FILE_OTHER_STORE, "its answers are those of another version");
     }
     if (header->state == REGION_STORE_FORMING) {
         return found(FILE_OTHER_STORE, "a start that died had only begun to make its cache");

@@ -54,7 +54,7 @@ struct region_header {
     uint64_t region_bytes;   /* whole mapping */
     uint64_t shard_bytes;    /* one shard, all included; a multiple of a page */
     uint32_t shard_count;    /* 0 when the store is off */
-    uint32_t reserved;       /* 0 */
+    uint32_t value_layout;   /* what the stored values mean: the caller's business */
     uint64_t store_seed; /* random: a record's checksum cannot be made up by who chooses values */
     uint64_t check;      /* hash of all before it */
     _Atomic uint32_t state;         /* REGION_FORMING, _STORE_FORMING, _WHOLE */
@@ -121,6 +121,7 @@ struct region {
     unsigned counter_cells;
     int fd; /* memfd or cache.file; the file's flock lives as long as a process has it open */
     bool is_file;
+    int names_synced; /* sum of the counts when they were last brought to the disk */
     char boot_id[REGION_BOOT_ID_SIZE]; /* this boot's, read once; zeros when it cannot be */
     struct region_report report;       /* what the file held */
 };

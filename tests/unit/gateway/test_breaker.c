@@ -348,6 +348,39 @@ START_TEST(b4_the_next_probe_comes_when_the_prober_is_buried) {
 }
 END_TEST
 
+/* What a dead daemon left in the file, or damage did: no state without an exit. */
+START_TEST(an_attached_region_has_no_probe_and_no_deadline_for_ever) {
+    struct conf_provider provider = {.name = "p",
+                                     .breaker_failures = 3,
+                                     .breaker_open_ms = 30000,
+                                     .breaker_max_open_ms = 300000,
+                                     .connect_timeout_ms = 1000,
+                                     .first_byte_timeout_ms = 1000};
+    struct conf conf = {.provider_count = 1, .providers = &provider};
+    struct labels labels = {.provider = {1}};
+    unsigned ticket;
+    fail_times(3);
+    breaker_resume(region, &conf, &labels);
+    ck_assert_int_eq(admit(0, &ticket), BREAKER_REJECT); /* open goes on */
+    region_shift_time(region, 30000);
+    ck_assert_int_eq(admit(9, &ticket), BREAKER_PROBE);
+    breaker_resume(region, &conf, &labels);
+    ck_assert_int_eq(admit(1, &ticket), BREAKER_PROBE);
+    for (int state = CIRCUIT_HALF_OPEN; state <= CIRCUIT_OPEN; state++) {
+        for (unsigned fails = 0; fails < 256; fails += 51) {
+            uint64_t word = word_load(region, 1);
+            struct breaker wild = {.state = (enum metric_circuit)state,
+                                   .generation = 7,
+                                   .fails = fails,
+                                   .deadline_ms = INT64_C(1) << 41};
+            ck_assert(word_cas(region, 1, &word, breaker_pack(&wild)));
+            breaker_resume(region, &conf, &labels);
+            ck_assert_int_eq(admit(1, &ticket), BREAKER_PROBE);
+        }
+    }
+}
+END_TEST
+
 /* A provider that moved is another one; one that stays keeps its circuit, and its index. */
 START_TEST(a_reload_keeps_the_circuit_of_an_address) {
     struct conf_provider provider = {.name = "p", .type = CONF_OPENAI, .url = "http://a/v1"};
@@ -667,6 +700,7 @@ static Suite *make_suite(void) {
     tcase_add_test(words, b6_a_stale_success_does_not_close_it);
     tcase_add_test(words, b9_a_storm_of_refusals_never_opens_it);
     tcase_add_test(words, a_stuck_probe_is_followed_by_another);
+    tcase_add_test(words, an_attached_region_has_no_probe_and_no_deadline_for_ever);
     tcase_add_test(words, a_reload_keeps_the_circuit_of_an_address);
     suite_add_tcase(suite, words);
     TCase *interleavings = tcase_create("interleavings");

@@ -519,6 +519,27 @@ START_TEST(another_size_keeps_the_totals) {
 }
 END_TEST
 
+START_TEST(another_kind_of_answers_keeps_the_totals) {
+    make_directory();
+    region_destroy(fill());
+    struct region_params params = usual();
+    params.value_layout = 2;
+    struct region *region = begin(&params);
+    ck_assert_int_eq(region_report(region)->origin, REGION_TOTALS_KEPT);
+    assert_says(region, "answers are those of another version");
+    assert_totals(region);
+    ck_assert_uint_eq(hits_of(region), 0);
+    region_destroy(region);
+    region = begin(&params);
+    ck_assert(region_was_attached(region));
+    region_sync_names(region);
+    ck_assert_int_eq(names_add(region, NAMES_ROUTE, "auto"), 0);
+    region_sync_names(region);
+    region_destroy(region);
+    remove_directory();
+}
+END_TEST
+
 START_TEST(forgetting_the_totals_keeps_the_cache) {
     make_directory();
     struct region *region = fill();
@@ -775,6 +796,7 @@ static Suite *make_suite(void) {
         one_mark_a_second_whoever_comes,
         another_layout_starts_empty_and_says_what_differs,
         another_size_keeps_the_totals,
+        another_kind_of_answers_keeps_the_totals,
         forgetting_the_totals_keeps_the_cache,
         a_damaged_file_is_set_aside,
         only_one_damaged_file_is_kept,
