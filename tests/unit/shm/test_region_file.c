@@ -784,6 +784,82 @@ START_TEST(flipped_bits_never_stop_a_start_nor_are_served) {
 }
 END_TEST
 
+/* -- A power cut: each page as it was at one of two moments -- */
+
+#define CUT_STORE_BYTES (512 << 10)
+#define CUT_KEYS 400u
+
+static void work(struct store *store, uint64_t *seed, int turns) {
+    for (int turn = 0; turn < turns; turn++) {
+        uint64_t number = test_random(seed) % CUT_KEYS;
+        if (test_random(seed) % 8 == 0) {
+            test_delete(store, number);
+        } else {
+            ck_assert_int_eq(test_put(store, number, test_random(seed) | 1,
+                                      8 + test_random(seed) % 3000, HOUR_MS),
+                             STORE_PUT_DONE);
+        }
+    }
+}
+
+static uint8_t *snapshot(const struct region *region) {
+    uint8_t *bytes = malloc(region_size(region));
+    ck_assert_ptr_nonnull(bytes);
+    memcpy(bytes, region->base, region_size(region));
+    return bytes;
+}
+
+START_TEST(pages_of_two_moments_are_never_a_wrong_answer) {
+    make_directory();
+    struct region_params params = usual();
+    params.store_bytes = CUT_STORE_BYTES;
+    uint64_t seed = 77;
+    unsigned hits = 0, attached = 0;
+    for (int round = 0; round < 120; round++) {
+        params.boot_id = BOOT_A;
+        struct region *region = begin(&params);
+        struct store *store = store_open(region);
+        work(store, &seed, (int)(test_random(&seed) % 300));
+        region_mark_end(region, NOON_MS);
+        uint8_t *before = snapshot(region);
+        work(store, &seed, (int)(test_random(&seed) % (round % 2 == 0 ? 20 : 600)));
+        region_mark_end(region, NOON_MS);
+        size_t size = region_size(region);
+        uint64_t old_of_16 = test_random(&seed) % 16;
+        for (size_t at = 0; at < size; at += REGION_PAGE) {
+            if (test_random(&seed) % 16 < old_of_16) {
+                memcpy(region->base + at, before + at, REGION_PAGE);
+            }
+        }
+        free(before);
+        store_close(store);
+        region_destroy(region);
+
+        params.boot_id = BOOT_B;
+        params.wall_ms = NOON_MS + 1000;
+        region = begin(&params);
+        attached += region_was_attached(region);
+        store = store_open(region);
+        const char *wrong_store = store_check(store);
+        ck_assert_msg(wrong_store == NULL, "%s", wrong_store);
+        for (uint64_t n = 0; n < CUT_KEYS; n++) {
+            bool wrong;
+            hits += test_get(store, n, UINT64_MAX, &wrong) == STORE_HIT;
+            ck_assert(!wrong);
+        }
+        ck_assert_uint_eq(store_stats(store)->corruptions, 0);
+        work(store, &seed, 50);
+        ck_assert_ptr_null(store_check(store));
+        store_close(store);
+        region_destroy(region);
+        ck_assert_int_eq(unlink(path), 0);
+    }
+    ck_assert_uint_gt(attached, 60);
+    ck_assert_uint_gt(hits, 1000);
+    remove_directory();
+}
+END_TEST
+
 static Suite *make_suite(void) {
     const TTest *const tests[] = {
         all_goes_on_after_a_restart,
@@ -803,6 +879,7 @@ static Suite *make_suite(void) {
         another_users_file_is_refused,
         it_waits_for_who_is_about_to_end,
         flipped_bits_never_stop_a_start_nor_are_served,
+        pages_of_two_moments_are_never_a_wrong_answer,
     };
     return test_suite("region_file", tests, sizeof(tests) / sizeof(tests[0]));
 }
