@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import struct
+import subprocess
 import threading
 import time
 
@@ -404,6 +405,46 @@ def test_a_damaged_file_where_nothing_can_be_renamed(path):
         assert result.returncode == 2
         assert re.search(rf"cache\.file {path}: is damaged \(.*\) and cannot be renamed",
                          result.stderr)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A directory with room for one cache of 8 MB, and not for two."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=48m,mode=700", "optiroute-test", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("may not mount")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_disk(small_disk):
+    """Refused and named, with nothing left behind; but a damaged file does not stop a start."""
+    path = small_disk / "cache"
+    with daemon_on(path) as daemon:
+        texts = fill(daemon, 5)
+        before = totals(daemon)
+        daemon.stop()
+        daemon.write_config(merged(daemon.settings, {"cache": {"size": "64MB"}}))
+        result = run("-f", "-c", daemon.config_path)
+        assert result.returncode == 2
+        assert re.search(rf"cache\.file {path}: cannot allocate \d+ bytes: No space", result.stderr)
+        daemon.write_config(daemon.settings)
+        daemon.start()
+        daemon.log.wait_for("the cache starts empty, totals and circuits go on")
+        assert_not_lower(before, totals(daemon))
+        assert hits(daemon, texts) == 0
+        daemon.stop()
+        flip(path, [30])
+        daemon.start()
+        daemon.log.wait_for(rf"cache\.file {path} was damaged: removed, for there is no room to set "
+                            "it aside; starting empty")
+        assert not aside_of(path)
+        assert hits(daemon, texts) == 0
+        assert hits(daemon, texts) == 5
 
 
 # -- another size, another layout ------------------------------------------------------------------
