@@ -383,7 +383,7 @@ static int settle(struct opening *opening, int fd, const struct finding *finding
     case FILE_OTHER_STORE:
         region->report.origin = REGION_TOTALS_KEPT;
         say(&region->report, true,
-            "cache.file %.250s: %s; the cache starts empty, totals and circuits go on", path,
+            "cache.file %.250s: %s; the cache starts empty, totals go on", path,
             finding->what);
         return make_over(opening, fd, region->at.store, REGION_STORE_FORMING);
     case FILE_HALF_MADE:

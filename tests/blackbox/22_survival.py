@@ -434,7 +434,7 @@ def test_a_full_disk(small_disk):
         assert re.search(rf"cache\.file {path}: cannot allocate \d+ bytes: No space", result.stderr)
         daemon.write_config(daemon.settings)
         daemon.start()
-        daemon.log.wait_for("the cache starts empty, totals and circuits go on")
+        daemon.log.wait_for("the cache starts empty, totals go on")
         assert_not_lower(before, totals(daemon))
         assert hits(daemon, texts) == 0
         daemon.stop()
@@ -459,7 +459,7 @@ def test_another_size_keeps_the_totals(path):
             daemon.write_config(daemon.settings)
             daemon.start()
             daemon.log.wait_for(rf"warn.*cache\.file {path}: its cache\.size was \d+ bytes, now it "
-                                r"is \d+; the cache starts empty, totals and circuits go on")
+                                r"is \d+; the cache starts empty, totals go on")
             assert_not_lower(before, totals(daemon))
             assert hits(daemon, texts) == 0
             assert hits(daemon, texts) == (20 if size != 0 else 0)

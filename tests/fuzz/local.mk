@@ -43,6 +43,14 @@ FUZZ_SMOKE_TARGETS += fuzz-smoke-json
 fuzz-smoke-json:
 	$(FUZZ_SMOKE) json "$(libbase_a_SOURCES)" "$(BASE_LIBS)" $(FUZZ_COMPILE)
 
+check_PROGRAMS += tests/fuzz/fuzz_region_file
+tests_fuzz_fuzz_region_file_SOURCES = tests/fuzz/fuzz_region_file.c tests/fuzz/replay.c
+tests_fuzz_fuzz_region_file_LDADD = libshm.a libbase.a $(BASE_LIBS)
+EXTRA_DIST += tests/fuzz/corpus/region_file
+FUZZ_SMOKE_TARGETS += fuzz-smoke-region_file
+fuzz-smoke-region_file:
+	$(FUZZ_SMOKE) region_file "$(libshm_a_SOURCES) $(libbase_a_SOURCES)" "$(BASE_LIBS)" $(FUZZ_COMPILE)
+
 check_PROGRAMS += tests/fuzz/fuzz_sse
 tests_fuzz_fuzz_sse_SOURCES = tests/fuzz/fuzz_sse.c tests/fuzz/replay.c
 tests_fuzz_fuzz_sse_LDADD = libbase.a $(BASE_LIBS)

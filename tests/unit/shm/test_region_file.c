@@ -312,7 +312,7 @@ START_TEST(a_resize_killed_at_any_step_keeps_the_totals) {
         struct region_params params = usual();
         struct region *region = begin(&params);
         assert_totals(region);
-        assert_says(region, "starts empty, totals and circuits go on");
+        assert_says(region, "starts empty, totals go on");
         ck_assert_uint_eq(hits_of(region), 0);
         region_destroy(region);
         ck_assert_int_eq(sweep(NULL, 0), 0);
