@@ -414,6 +414,63 @@ START_TEST(a_reboot_shows_without_a_boot_id) {
 }
 END_TEST
 
+/* The clock was set back, but not behind the last mark: what is from the future proves it. */
+START_TEST(after_a_reboot_nothing_is_from_the_future) {
+    make_directory();
+    struct region *region = fill();
+    struct store *store = store_open(region);
+    region_shift_time(region, 5000);
+    ck_assert_int_eq(test_put(store, 1000, 1, 100, HOUR_MS), STORE_PUT_DONE);
+    store_close(store);
+    region_destroy(region);
+    struct region_params params = usual();
+    params.boot_id = BOOT_B;
+    params.wall_ms = NOON_MS + 1000;
+    region = begin(&params);
+    ck_assert_uint_eq(hits_of(region), ENTRIES);
+    store = store_open(region);
+    bool wrong;
+    ck_assert_int_eq(test_get(store, 1000, 1, &wrong), STORE_MISS);
+    store_close(store);
+    region_destroy(region);
+    remove_directory();
+}
+END_TEST
+
+/* After a power cut the log may begin with its newest records: the stamp counts, not the place. */
+START_TEST(after_a_reboot_the_later_of_two_records_counts) {
+    for (int older_first = 0; older_first <= 1; older_first++) {
+        make_directory();
+        struct region_params params = usual();
+        params.store_bytes = REGION_STORE_BYTES_MIN;
+        struct region *region = begin(&params);
+        struct store *store = store_open(region);
+        ck_assert_int_eq(test_put(store, 1, 10, 100, HOUR_MS), STORE_PUT_DONE);
+        ck_assert_int_eq(test_put(store, 1, 20, 100, HOUR_MS), STORE_PUT_DONE);
+        struct shard *shard = (struct shard *)(void *)store->shards;
+        struct record *first = record_at(shard, store->log_start);
+        ck_assert_uint_eq(record_kind(first), RECORD_DEAD);
+        first->kind = RECORD_LIVE;
+        first->stamp_ms += older_first ? -1000 : 1000;
+        first->checksum = record_checksum(store, first, record_value(first));
+        region_shift_time(region, 2000);
+        region_mark_end(region, NOON_MS);
+        store_close(store);
+        region_destroy(region);
+        params.boot_id = BOOT_B;
+        region = begin(&params);
+        store = store_open(region);
+        ck_assert_ptr_null(store_check(store));
+        bool wrong;
+        ck_assert_int_eq(test_get(store, 1, older_first ? 20 : 10, &wrong), STORE_HIT);
+        ck_assert(!wrong);
+        store_close(store);
+        region_destroy(region);
+        remove_directory();
+    }
+}
+END_TEST
+
 START_TEST(one_mark_a_second_whoever_comes) {
     make_directory();
     struct region *region = fill();
@@ -706,6 +763,38 @@ START_TEST(it_waits_for_who_is_about_to_end) {
 }
 END_TEST
 
+static int wait_and_count_routes(void *argument) {
+    (void)argument;
+    struct region_params params = usual();
+    params.lock_wait_ms = 30000;
+    char error[512];
+    struct region *region = region_create(&params, error, sizeof(error));
+    return region == NULL ? 100 : names_count(region, NAMES_ROUTE);
+}
+
+/* Who waited for a file that was set aside meanwhile must not go on with the renamed one. */
+START_TEST(who_waited_takes_what_the_path_leads_to) {
+    make_directory();
+    struct region *old = fill(), *fresh;
+    pid_t pid = test_spawn(wait_and_count_routes, NULL);
+    usleep(100000); /* until it waits; should it come later, it finds the same */
+    char other[80];
+    snprintf(other, sizeof(other), "%s.bad-1", path);
+    ck_assert_int_eq(rename(path, other), 0);
+    struct region_params params = usual();
+    fresh = begin(&params);
+    ck_assert_int_eq(names_add(fresh, NAMES_ROUTE, "a"), 0);
+    ck_assert_int_eq(names_add(fresh, NAMES_ROUTE, "b"), 1);
+    region_destroy(old);
+    usleep(100000);
+    region_destroy(fresh);
+    int status = test_reap(pid);
+    ck_assert(WIFEXITED(status));
+    ck_assert_int_eq(WEXITSTATUS(status), 2);
+    remove_directory();
+}
+END_TEST
+
 /* -- Random damage: a start never fails, never crashes, never serves what is wrong -- */
 
 static off_t random_place(uint64_t *seed, off_t size) {
@@ -869,6 +958,8 @@ static Suite *make_suite(void) {
         a_resize_killed_at_any_step_keeps_the_totals,
         times_to_live_are_right_whatever_the_wall_clock_did,
         a_reboot_shows_without_a_boot_id,
+        after_a_reboot_nothing_is_from_the_future,
+        after_a_reboot_the_later_of_two_records_counts,
         one_mark_a_second_whoever_comes,
         another_layout_starts_empty_and_says_what_differs,
         another_size_keeps_the_totals,
@@ -878,6 +969,7 @@ static Suite *make_suite(void) {
         only_one_damaged_file_is_kept,
         another_users_file_is_refused,
         it_waits_for_who_is_about_to_end,
+        who_waited_takes_what_the_path_leads_to,
         flipped_bits_never_stop_a_start_nor_are_served,
         pages_of_two_moments_are_never_a_wrong_answer,
     };
