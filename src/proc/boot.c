@@ -282,18 +282,35 @@ static int make_pipes(struct master *master) {
     return 0;
 }
 
-static int make_first_generation(struct master *master) {
+/* Could the configuration be bound if there were no names of others? */
+static bool fits_alone(const struct conf *conf) {
+    const struct region_params params = {.counter_cells = 1};
     struct labels labels;
     char error[512];
+    struct region *empty = region_create(&params, error, sizeof(error));
+    bool fits = empty != NULL && labels_bind(&labels, conf, empty, error, sizeof(error)) == 0;
+    region_destroy(empty);
+    return fits;
+}
+
+/* Names of years of configurations in a cache.file must not keep this one from starting. */
+static int bind_labels(struct master *master, struct labels *labels, char *error,
+                       size_t error_size) {
     const struct conf *conf = master->boot_conf;
-    int bound = labels_bind(&labels, conf, master->region, error, sizeof(error));
-    if (bound == -1 && region_report(master->region)->origin != REGION_NEW) {
-        /* Names of years of configurations must not keep this one from starting. */
+    int bound = labels_bind(labels, conf, master->region, error, error_size);
+    if (bound == -1 && region_report(master->region)->origin != REGION_NEW && fits_alone(conf)) {
         log_warn("%s: totals and circuits of cache.file begin anew", error);
         region_forget_totals(master->region);
-        bound = labels_bind(&labels, conf, master->region, error, sizeof(error));
+        bound = labels_bind(labels, conf, master->region, error, error_size);
     }
-    if (bound == -1) {
+    return bound;
+}
+
+static int make_first_generation(struct master *master) {
+    const struct conf *conf = master->boot_conf;
+    struct labels labels;
+    char error[512];
+    if (bind_labels(master, &labels, error, sizeof(error)) == -1) {
         fail(master, "%s: %s", master->boot_conf->source, error);
         return STATUS_CONFIGURATION;
     }

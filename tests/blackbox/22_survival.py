@@ -503,7 +503,15 @@ def test_names_of_old_configurations_give_way(path):
         assert daemon.metrics().total("llm_requests_total") == 0
         texts = fill(daemon, 5)
         daemon.stop()
+        # one that could not work anyway costs nothing
+        wrong = settings("c")
+        wrong["providers"]["c0"]["models"] = {"x" * 200: {}}
+        wrong["providers"]["c0"]["default_model"] = "x" * 200
+        daemon.write_config(wrong)
+        assert run("-f", "-c", daemon.config_path).returncode == 1
+        daemon.write_config(settings("c"))
         daemon.start()
+        assert daemon.metrics().total("llm_requests_total") == 5
         assert hits(daemon, texts) == 5
 
 
@@ -536,8 +544,9 @@ def test_reload_says_that_size_and_file_need_a_restart(path):
 
 # -- as many as the figures speak of ---------------------------------------------------------------
 
-@pytest.mark.parametrize("boots", [False, True])
-def test_ready_again_in_a_second(path, boots):
+@pytest.mark.parametrize("boots, jump_s", [
+    (False, 0), (True, 0), (True, HOUR // 4), (False, 400 * 24 * HOUR), (False, -400 * 24 * HOUR)])
+def test_ready_again_in_a_second(path, boots, jump_s):
     """SURVIVAL_ENTRIES=100000 is what doc/shm.md speaks of; the usual run takes fewer."""
     count = int(os.environ.get("SURVIVAL_ENTRIES", "2000"))
     machine = Machine(path.parent)
@@ -552,6 +561,7 @@ def test_ready_again_in_a_second(path, boots):
         kill_all(daemon)
         if boots:
             machine.reboot()
+        machine.set_clock(jump_s)
         begin = time.monotonic()
         daemon.start()
         ready_s = time.monotonic() - begin
