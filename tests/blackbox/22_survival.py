@@ -121,7 +121,7 @@ def test_kill_9_of_everything_in_the_middle_of_writes(path):
     seed = random.randrange(1 << 30)
     print("seed", seed)
     chance = random.Random(seed)
-    with daemon_on(path, start=False) as daemon:
+    with daemon_on(path, {"cache": {"size": "64MB"}}, start=False) as daemon:
         known, before, all_lost = {}, {}, 0
         for turn in range(turns):
             daemon.start()
