@@ -382,9 +382,8 @@ static int settle(struct opening *opening, int fd, const struct finding *finding
         return allocate(opening, fd); /* a copy of the file may have holes */
     case FILE_OTHER_STORE:
         region->report.origin = REGION_TOTALS_KEPT;
-        say(&region->report, true,
-            "cache.file %.250s: %s; the cache starts empty, totals go on", path,
-            finding->what);
+        say(&region->report, true, "cache.file %.250s: %s; the cache starts empty, totals go on",
+            path, finding->what);
         return make_over(opening, fd, region->at.store, REGION_STORE_FORMING);
     case FILE_HALF_MADE:
     case FILE_OTHER_LAYOUT:
