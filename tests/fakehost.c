@@ -13,18 +13,23 @@
  * names. FAKEHOST_CLOCK names a file of eight bytes, a signed number of seconds in the machine's
  * order, by which CLOCK_REALTIME is off; whoever writes there makes the clock jump for all
  * processes at once. FAKEHOST_BOOT_ID names a file that is read in place of the kernel's boot id: a
- * reboot, as far as a daemon can tell.
+ * reboot, as far as a daemon can tell. FAKEHOST_NO_RENAME: nothing can be renamed. FAKEHOST_DISK:
+ * so many bytes have room in the directory of a file that posix_fallocate makes longer.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -91,6 +96,58 @@ int open64(const char *path, int flags, ...) {
     mode_t mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(args, mode_t) : 0;
     va_end(args);
     return open_as("open64", path, flags, mode);
+}
+
+int rename(const char *from, const char *to) {
+    typedef int rename_fn(const char *old_path, const char *new_path);
+    if (getenv("FAKEHOST_NO_RENAME") != NULL) {
+        errno = EACCES;
+        return -1;
+    }
+    return ((rename_fn *)dlsym(RTLD_NEXT, "rename"))(from, to);
+}
+
+/* Bytes of the files beside this one. */
+static int64_t bytes_beside(int fd) {
+    char link[64], path[4096];
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    ssize_t size = readlink(link, path, sizeof(path) - 1);
+    path[size > 0 ? size : 0] = '\0';
+    char *slash = strrchr(path, '/');
+    struct stat own, other;
+    int64_t sum = 0;
+    if (slash == NULL || fstat(fd, &own) == -1) {
+        return 0;
+    }
+    *slash = '\0';
+    DIR *directory = opendir(path);
+    for (struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
+        if (fstatat(dirfd(directory), entry->d_name, &other, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISREG(other.st_mode) && other.st_ino != own.st_ino) {
+            sum += other.st_size;
+        }
+    }
+    if (directory != NULL) {
+        closedir(directory);
+    }
+    return sum;
+}
+
+static int allocate_as(const char *name, int fd, off_t offset, off_t size) {
+    typedef int allocate_fn(int file, off_t from, off_t bytes);
+    const char *room = getenv("FAKEHOST_DISK");
+    if (room != NULL && bytes_beside(fd) + offset + size > atoll(room)) {
+        return ENOSPC;
+    }
+    return ((allocate_fn *)dlsym(RTLD_NEXT, name))(fd, offset, size);
+}
+
+int posix_fallocate(int fd, off_t offset, off_t size) {
+    return allocate_as("posix_fallocate", fd, offset, size);
+}
+
+int posix_fallocate64(int fd, off_t offset, off_t size) {
+    return allocate_as("posix_fallocate64", fd, offset, size);
 }
 
 static void note(const char *name) {

@@ -423,43 +423,25 @@ def test_a_directory_that_cannot_be_written(path):
 
 
 def test_a_damaged_file_where_nothing_can_be_renamed(path):
-    if os.geteuid() == 0:
-        pytest.skip("root may rename everything")
     with daemon_on(path) as daemon:
         fill(daemon, 1)
         daemon.stop()
         flip(path, [30])
-        path.parent.chmod(0o555)
-        result = run("-f", "-c", daemon.config_path)
-        path.parent.chmod(0o755)
+        result = run("-f", "-c", daemon.config_path, env=fakehost(FAKEHOST_NO_RENAME="yes"))
         assert result.returncode == 2
         assert re.search(rf"cache\.file {path}: is damaged \(.*\) and cannot be renamed",
                          result.stderr)
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A directory with room for one cache of 8 MB, and not for two."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=48m,mode=700", "optiroute-test", str(place)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("may not mount")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
-
-
-def test_a_full_disk(small_disk):
+def test_a_full_disk(path):
     """Refused and named, with nothing left behind; but a damaged file does not stop a start."""
-    path = small_disk / "cache"
-    with daemon_on(path) as daemon:
+    disk = fakehost(FAKEHOST_DISK=str(48 << 20))  # room for one cache of 8 MB, and not for two
+    with daemon_on(path, env=disk) as daemon:
         texts = fill(daemon, 5)
         before = totals(daemon)
         daemon.stop()
         daemon.write_config(merged(daemon.settings, {"cache": {"size": "64MB"}}))
-        result = run("-f", "-c", daemon.config_path)
+        result = run("-f", "-c", daemon.config_path, env=disk)
         assert result.returncode == 2
         assert re.search(rf"cache\.file {path}: cannot allocate \d+ bytes: No space", result.stderr)
         daemon.write_config(daemon.settings)
