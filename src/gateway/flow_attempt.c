@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/json_write.h"
 #include "base/log.h"
 #include "gateway/retry.h"
 #include "upstream/outcome.h"

@@ -144,7 +144,8 @@ def test_kill_9_of_everything_in_the_middle_of_writes(path):
             threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
             for thread in threads:
                 thread.start()
-            time.sleep(chance.uniform(0.05, 0.4))
+            enough = len(started) + chance.randrange(1, 100)
+            eventually(lambda: len(started) >= enough, what="answers before the kill")
             before = totals(daemon)
             kill_all(daemon, master_first=chance.random() < 0.5)
             done.set()
@@ -210,11 +211,11 @@ def test_a_second_daemon_begins_when_the_first_has_ended(path):
         texts = fill(daemon, 5)
         starter = threading.Thread(target=other.start)
         starter.start()
-        time.sleep(0.3)
+        eventually(lambda: getattr(other, "log", None) and other.log.find(
+            "another optirouted holds it; waiting for its end"), what="the second one waits")
         daemon.stop()
         starter.join(PATIENCE)
         assert not starter.is_alive()
-        other.log.wait_for("another optirouted holds it; waiting for its end")
         assert hits(other, texts) == 5
 
 
@@ -300,6 +301,14 @@ def test_times_to_live_over_restart_and_reboot(path, ttl, boots, jump_s, there, 
         assert state == (0 if boots else 2), "another boot's circuits are closed"
 
 
+def await_notes(path, count):
+    """Of the time, in the file's header; one comes about once a second."""
+    for _ in range(count):
+        with path.open("rb") as file:
+            before = file.read(1024)
+        eventually(lambda before=before: path.open("rb").read(1024) != before, what="a note")
+
+
 def test_time_is_noted_while_it_runs(path):
     """A crash after seconds of running, then a reboot: they count, by the last note."""
     machine = Machine(path.parent)
@@ -307,9 +316,7 @@ def test_time_is_noted_while_it_runs(path):
         texts = fill(daemon, 10)
         # The clock is set right while it runs; from the next note on the pair says so.
         machine.set_clock(-24 * HOUR)
-        before = path.read_bytes()[:1024]
-        eventually(lambda: path.read_bytes()[:1024] != before, what="a note")
-        time.sleep(2.2)  # notes come about once a second
+        await_notes(path, 3)  # the first may have begun before
         kill_all(daemon)
         machine.reboot()
         daemon.start()
@@ -323,9 +330,8 @@ def test_the_master_does_not_wake_up_for_it(path):
 
         def switches():
             return int(proc_status(daemon.pid, "voluntary_ctxt_switches")[0])
-        before, begin = switches(), path.read_bytes()[:1024]
-        eventually(lambda: path.read_bytes()[:1024] != begin, what="a note")
-        time.sleep(1.5)
+        before = switches()
+        await_notes(path, 3)
         assert switches() - before <= 1
 
 
@@ -364,7 +370,8 @@ def test_a_damaged_file_is_set_aside(path, damage, says):
             assert hits(daemon, texts) == 0
             assert hits(daemon, texts) == 5
             if turn == 1:
-                time.sleep(1.1)  # its name has the second in it
+                second = int(time.time())  # which its name has in it
+                eventually(lambda second=second: int(time.time()) > second)
 
 
 def test_flipped_bytes_in_index_and_log_are_never_served(path):

@@ -9,6 +9,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <sys/mman.h>
@@ -730,14 +731,35 @@ START_TEST(another_users_file_is_refused) {
 }
 END_TEST
 
+static long naps_of(pid_t pid) {
+    char name[64], line[256];
+    long naps = -1;
+    snprintf(name, sizeof(name), "/proc/%d/status", (int)pid);
+    FILE *file = fopen(name, "r");
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+        (void)sscanf(line, "voluntary_ctxt_switches: %ld", &naps);
+    }
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+    return naps;
+}
+
+/* Until the process has slept and looked again a few times: it waits for the lock. */
+static void await_naps(pid_t pid) {
+    long begin = naps_of(pid);
+    while (naps_of(pid) < begin + 3) {
+        (void)sched_yield();
+    }
+}
+
 static int hold_for_a_moment(void *argument) {
-    (void)argument;
     struct region_params params = usual();
     char error[512];
     struct region *region = region_create(&params, error, sizeof(error));
     int pipe_fd = *(int *)argument;
     (void)!write(pipe_fd, "x", 1);
-    usleep(200000); /* the one who waits must find it held */
+    await_naps(getppid());
     return region == NULL;
 }
 
@@ -777,7 +799,7 @@ START_TEST(who_waited_takes_what_the_path_leads_to) {
     make_directory();
     struct region *old = fill(), *fresh;
     pid_t pid = test_spawn(wait_and_count_routes, NULL);
-    usleep(100000); /* until it waits; should it come later, it finds the same */
+    await_naps(pid);
     char other[80];
     snprintf(other, sizeof(other), "%s.bad-1", path);
     ck_assert_int_eq(rename(path, other), 0);
@@ -786,7 +808,7 @@ START_TEST(who_waited_takes_what_the_path_leads_to) {
     ck_assert_int_eq(names_add(fresh, NAMES_ROUTE, "a"), 0);
     ck_assert_int_eq(names_add(fresh, NAMES_ROUTE, "b"), 1);
     region_destroy(old);
-    usleep(100000);
+    await_naps(pid);
     region_destroy(fresh);
     int status = test_reap(pid);
     ck_assert(WIFEXITED(status));
