@@ -52,7 +52,7 @@ copy_sources() {
         --exclude=/Makefile --exclude=/Makefile.in --exclude=/aclocal.m4 --exclude=/autom4te.cache \
         --exclude='/config.*' --include=/configure.ac --exclude='/configure*' --exclude=/m4 \
         --exclude=/stamp-h1 --exclude=__pycache__ --exclude=.pytest_cache --exclude=.env --exclude=node_modules \
-        --exclude='/optiroute-*' --exclude=/src/optirouted --exclude=/tests/mockllm \
+        --exclude='/optiroute-*' --exclude=/src/optirouted --exclude=/tests/mockllm --exclude=/www_data.c \
         --exclude=/contrib/optiroute-score --include='*.[chp]' --include='*.py' --include='*.sh' \
         --exclude='/tests/unit/*/test_*' --exclude='/tests/fuzz/fuzz_*' "$root/" "$src/"
 }

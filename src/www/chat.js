@@ -1,0 +1,2 @@
+// chat: the conversation.
+"use strict";
