@@ -15,6 +15,8 @@ struct api;
 struct api *api_new(struct gateway *gateway);
 /* No exchange may be under way. */
 void api_free(struct api *api);
+/* Once a second: keeps the history of the last hour going. */
+void api_tick(struct api *api);
 /* What the worker gives to http_server_new, with the api as context. */
 extern const struct http_callbacks api_callbacks;
 

@@ -21,6 +21,9 @@ unsigned counters_cells(const struct region *region);
 /* Sum of one cell over all rows; wraps modulo 2^64 as the cells do. */
 uint64_t counters_sum(const struct region *region, unsigned cell);
 
+/* The same of `count` cells from `first` on, in one pass over the rows. */
+void counters_sum_range(const struct region *region, unsigned first, unsigned count, uint64_t *out);
+
 /* Owner only. */
 static inline void counter_add(counter_cell *cell, uint64_t value) {
     atomic_store_explicit(cell, atomic_load_explicit(cell, memory_order_relaxed) + value,

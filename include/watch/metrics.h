@@ -36,6 +36,7 @@ enum metric_id {
     METRIC_CIRCUIT_TRANSITIONS, /* provider, to (a circuit state) */
     METRIC_STALE_REPORTS,       /* provider */
     METRIC_USAGE_INVALID,       /* provider */
+    METRIC_PROVIDER_SAVED,      /* nano-dollars: provider, saved reason */
     METRIC_COUNT
 };
 
@@ -190,6 +191,7 @@ struct metrics {
 unsigned metrics_cells(void);
 uint64_t metrics_layout_hash(void);
 
+#define METRICS_STATUSES 43 /* their number */
 /* Index along DIM_STATUS: a fixed list, else the last, "other". */
 unsigned metrics_status_index(int status);
 

@@ -280,6 +280,7 @@ static enum step_result step_log(struct flow *flow) {
     int64_t overhead_ns =
         now_ns - flow->request->parsed_ns - flow->answer.upstream_ns - flow->answer.paused_ns;
     metric_observe(&env->metrics, METRIC_OVERHEAD, overhead_ns, 0, 0);
+    flow_remember(flow, now_ns);
     if (!access_log_is_on(env->access_log)) {
         return STEP_NEXT;
     }
@@ -336,7 +337,7 @@ static const struct {
     {"store", step_store},          /* for the next one who asks */
     {"replay", step_replay},        /* a whole answer as a stream; may wait */
     {"answer", step_answer},        /* the client hears it */
-    {"log", step_log},              /* one line in the access log */
+    {"log", step_log},              /* the list of recent requests, one line in the access log */
 };
 enum {
     STEP_AT_CHOOSE = 3,

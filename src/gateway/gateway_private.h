@@ -164,6 +164,10 @@ enum step_result flow_step_attempt(struct flow *flow);
 /* Stops the attempt under way and books what it delivered, or stops waiting for the next one. */
 void flow_stop_attempt(struct flow *flow, enum outcome outcome);
 
+/* flow_recent.c */
+/* The request has ended: adds it to the recent ones, and what it saved to its provider's total. */
+void flow_remember(const struct flow *flow, int64_t now_ns);
+
 /* flow_pool.c, flow_money.c */
 /* Frees the memory of a flow in the spare list. */
 void flow_destroy(struct flow *flow);

@@ -3,6 +3,7 @@ noinst_LIBRARIES += libshm.a
 SHM_SOURCES = \
 	src/shm/board.c \
 	src/shm/counters.c \
+	src/shm/history.c \
 	src/shm/lock.c \
 	src/shm/names.c \
 	src/shm/region.c \
@@ -19,6 +20,7 @@ libshm_a_SOURCES = $(SHM_SOURCES)
 noinst_HEADERS += \
 	include/shm/board.h \
 	include/shm/counters.h \
+	include/shm/history.h \
 	include/shm/lock.h \
 	include/shm/names.h \
 	include/shm/region.h \

@@ -14,7 +14,7 @@
 #include "shm/region.h"
 
 #define REGION_MAGIC UINT64_C(0x314554554f525450) /* "PTROUTE1" as a little-endian word */
-#define REGION_LAYOUT_VERSION 4u
+#define REGION_LAYOUT_VERSION 5u
 #define REGION_LINE 64u
 #define REGION_PAGE 4096u
 #define REGION_BOOT_ID_SIZE 36 /* text of /proc/sys/kernel/random/boot_id, without a NUL */
@@ -83,6 +83,7 @@ struct board_slot {
     _Atomic uint32_t state;      /* enum board_state; writers: master at claim and release, owner */
     uint32_t reserved;           /* 0 */
     _Atomic int64_t last_beat_ms;                     /* region time; writer: owner */
+    _Atomic int64_t claimed_ms;                       /* region time; writer: master */
     _Alignas(REGION_LINE) struct board_gauges gauges; /* writer: owner; master at release */
     /* attempts under way at each provider; writer: owner, master at release */
     _Alignas(REGION_LINE) _Atomic int32_t outstanding[REGION_PROVIDERS];
@@ -107,7 +108,8 @@ struct region_geometry {
     size_t slots;    /* REGION_SLOTS x struct board_slot */
     size_t rows;     /* REGION_ROWS x row_bytes */
     size_t row_bytes;
-    size_t store; /* shard_count x shard_bytes */
+    size_t history; /* history.c's */
+    size_t store;   /* shard_count x shard_bytes */
     size_t shard_bytes;
     uint32_t shard_count;
     size_t size; /* whole mapping */
@@ -162,6 +164,9 @@ void region_start_time(struct region *region, const struct region_params *params
 
 /* board.c: every slot free and empty with its incarnation raised, every board word 0. */
 void board_reset(struct region *region);
+/* history.c: what it needs, and nothing in it any more. */
+size_t history_bytes(void);
+void history_forget(struct region *region);
 /* word.c: every breaker word 0, which is closed. */
 void word_reset(struct region *region);
 /* names.c: NULL when each table proves itself, else which does not. */

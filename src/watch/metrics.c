@@ -26,6 +26,8 @@
 #define STATUS_INDEX(code) STATUS_##code,
 enum status_index { STATUS_LIST(STATUS_INDEX) STATUS_OTHER, STATUS_COUNT };
 
+_Static_assert(STATUS_COUNT == METRICS_STATUSES, "as the header says");
+
 #define STATUS_TEXT(code) [STATUS_##code] = #code,
 static const char *const statuses[STATUS_COUNT] = {[STATUS_OTHER] = "other",
                                                    STATUS_LIST(STATUS_TEXT)};
@@ -252,7 +254,10 @@ static const int64_t bounds_ms[METRIC_BOUNDS] = {STEP(1000000LL),     STEP(10000
         PROVIDER, NONE, NONE,                                                                      \
         "Attempts that ended after the circuit breaker had moved on; they changed nothing.")       \
     ROW(USAGE_INVALID, COUNTER, UNIT_PLAIN, SHOW_USED, "llm_usage_invalid_total", PROVIDER, NONE,  \
-        NONE, "Answers whose token counts were missing or impossible; they were estimated.")
+        NONE, "Answers whose token counts were missing or impossible; they were estimated.")       \
+    ROW(PROVIDER_SAVED, COUNTER, UNIT_NANODOLLARS, SHOW_USED, "llm_provider_saved_cost_usd_total", \
+        PROVIDER, SAVED_REASON, NONE,                                                              \
+        "Money not spent, in USD, by the provider whose answer it was and by what saved it.")
 /* clang-format on */
 
 /* First and last cell of each row; the next row begins behind the last. */
