@@ -42,6 +42,8 @@ unsigned gateway_flows(const struct gateway *gateway);
 /* Carries the store's statistics of this process over to its counters: after every miss and put by
  * itself, and by the worker once a second. */
 void gateway_tick(struct gateway *gateway);
+/* The region time of a monotonic moment, without asking a clock. */
+int64_t gateway_region_ms(const struct gateway *gateway, int64_t now_ns);
 /* False while the daemon drains, and while no provider's circuit lets a request through (all are
  * open, or half-open with their probe under way). */
 bool gateway_is_ready(const struct gateway *gateway);

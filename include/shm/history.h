@@ -49,7 +49,7 @@ enum history_flag {
 
 /* The enums of higher layers are small numbers here. The texts are cut to fit, at a character. */
 struct history_request {
-    int64_t at_ms; /* region time of its end; history_add sets it */
+    int64_t at_ms; /* region time of its end */
     int64_t duration_ns;
     int64_t cost_nusd; /* HISTORY_COST_UNKNOWN: no price, or nothing was asked of a model */
     int64_t saved_nusd;
@@ -64,10 +64,10 @@ struct history_request {
     char provider[32], route[32], model[64], reason[64]; /* terminated; "": none */
 };
 
-/* For the texts: as much as fits, terminated, the rest zeros. */
+/* For the texts: as much as fits, terminated. The field holds zeros before. */
 void history_set_text(char *field, size_t size, struct bytes text);
-/* The owner of the slot. */
-void history_add(struct region *region, int slot, struct history_request *request);
+/* The owner of the slot. Reads no clock: that would be half of what it costs. */
+void history_add(struct region *region, int slot, const struct history_request *request);
 /* The newest `most` of all slots, newest first; returns how many there are. */
 unsigned history_recent(const struct region *region, struct history_request *out, unsigned most);
 /* Goes up with each request that anybody adds: the same number, nothing new. */

@@ -320,7 +320,9 @@ void api_fill_record(const struct api_call *call, int status, struct access_reco
 /* One that was meant for a model and refused: the list of recent requests has it too. */
 static void remember(struct api_call *call, int status) {
     const struct gateway_env *env = call->api->env;
-    struct history_request row = {.duration_ns = api_answered_ns(call) - call->started_ns,
+    int64_t answered_ns = api_answered_ns(call);
+    struct history_request row = {.at_ms = gateway_region_ms(call->api->gateway, answered_ns),
+                                  .duration_ns = answered_ns - call->started_ns,
                                   .cost_nusd = HISTORY_COST_UNKNOWN,
                                   .status = (uint16_t)status,
                                   .endpoint = (uint8_t)call->endpoint->label};

@@ -8,7 +8,7 @@
 /* Of the configuration, or of an earlier one: a cached answer may be of a provider that is gone. */
 static int provider_index(const struct gateway_env *env, struct bytes name) {
     int provider = conf_find_provider(env->conf, name);
-    char terminated[REGION_NAME_SIZE];
+    char terminated[REGION_NAME_SIZE] = "";
     if (provider >= 0) {
         return env->labels->provider[provider];
     }
@@ -43,6 +43,7 @@ void flow_remember(const struct flow *flow, int64_t now_ns) {
                      (flow->have_usage ? HISTORY_HAS_USAGE : 0) |
                      (answer->usage.estimated ? HISTORY_ESTIMATED : 0);
     struct history_request row = {
+        .at_ms = gateway_region_ms(flow->gateway, now_ns),
         .duration_ns = now_ns - request->started_ns,
         .cost_nusd = has_cost ? flow->cost_nusd : HISTORY_COST_UNKNOWN,
         .saved_nusd = answer->saved_nusd,

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "base/clock.h"
 #include "gateway/cache_key.h"
 #include "gateway/entry.h"
 
@@ -30,12 +31,19 @@ static int make_fingerprints(struct gateway *gateway) {
     return 0;
 }
 
+/* Both clocks run alike, but for a suspended machine. */
+static void look_at_clocks(struct gateway *gateway) {
+    const struct gateway_env *env = &gateway->env;
+    gateway->region_ahead_ms = region_now_ms(env->region) - timers_now_ns(&env->timers) / NS_PER_MS;
+}
+
 struct gateway *gateway_new(const struct gateway_env *env) {
     struct gateway *gateway = calloc(1, sizeof(*gateway));
     if (gateway == NULL) {
         return NULL;
     }
     gateway->env = *env;
+    look_at_clocks(gateway);
     json_reader_init(&gateway->reader);
     arena_init(&gateway->scratch, SCRATCH_BLOCK, SCRATCH_LIMIT);
     slow_free_init(&gateway->slow, &env->timers);
@@ -102,8 +110,13 @@ bool gateway_is_ready(const struct gateway *gateway) {
     return board_get_word(env->region, BOARD_WORD_DRAINING) == 0 && has_provider(gateway);
 }
 
+int64_t gateway_region_ms(const struct gateway *gateway, int64_t now_ns) {
+    return now_ns / NS_PER_MS + gateway->region_ahead_ms;
+}
+
 void gateway_tick(struct gateway *gateway) {
     const struct metrics *metrics = &gateway->env.metrics;
+    look_at_clocks(gateway);
     const struct store_stats now = *store_stats(gateway->env.store);
     const struct store_stats *seen = &gateway->seen;
     if (memcmp(&now, seen, sizeof(now)) == 0) { /* nearly always; it is asked after every miss */

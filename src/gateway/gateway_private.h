@@ -44,6 +44,7 @@ struct gateway {
     struct arena scratch;      /* for what is made of them */
     struct slow_free slow;     /* gives large bodies back */
     size_t kept_bytes;         /* events kept by all flows, to be stored */
+    int64_t region_ahead_ms;   /* region time less monotonic time; looked up once a second */
     uint64_t random;           /* state of the generator that spreads retries */
     struct gateway_provider {
         uint64_t subject;          /* for its breaker */

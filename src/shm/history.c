@@ -121,22 +121,20 @@ void history_set_text(char *field, size_t size, struct bytes text) {
     if (fits > 0) {
         memcpy(field, text.data, fits);
     }
-    memset(field + fits, 0, size - fits);
 }
 
-void history_add(struct region *region, int slot, struct history_request *request) {
+void history_add(struct region *region, int slot, const struct history_request *request) {
     struct history *history = history_of(region);
     ASSERT(slot >= 0 && slot < REGION_SLOTS);
     struct history_ring *ring = &history->rings[slot];
     uint64_t added = atomic_load_explicit(&ring->added, memory_order_relaxed);
     struct history_entry *entry = &ring->entries[added % HISTORY_REQUESTS];
-    uint64_t words[REQUEST_WORDS];
-    request->at_ms = region_now_ms(region);
-    memcpy(words, request, sizeof(words));
     atomic_store_explicit(&history->ring_used[slot], 1, memory_order_relaxed);
     atomic_store_explicit(&entry->sequence, added * 2 + 1, memory_order_relaxed);
     for (size_t i = 0; i < REQUEST_WORDS; i++) {
-        atomic_store_explicit(&entry->words[i], words[i], memory_order_release);
+        uint64_t word;
+        memcpy(&word, (const char *)request + 8 * i, sizeof(word));
+        atomic_store_explicit(&entry->words[i], word, memory_order_release);
     }
     atomic_store_explicit(&entry->sequence, added * 2 + 2, memory_order_release);
     atomic_store_explicit(&ring->added, added + 1, memory_order_relaxed);
