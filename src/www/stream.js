@@ -123,13 +123,16 @@ export async function ask(question, on) {
         const reader = new Reader(on);
         id = head.request_id;
         on.head(head);
-        const pieces = response.body.pipeThrough(new TextDecoderStream()).getReader();
+        /* not through a TextDecoderStream, which drops what it holds when the connection breaks: the
+         * daemon's word on why is the last thing before (Chromium may lose it all the same) */
+        const pieces = response.body.getReader();
+        const decoder = new TextDecoder();
         while (!reader.is_done) {
             const { value, done } = await pieces.read();
             if (done) {
                 throw new Failure("", { code: "cut" });
             }
-            reader.take(value);
+            reader.take(decoder.decode(value, { stream: true }));
         }
         return reader.facts;
     } catch (error) {

@@ -115,9 +115,11 @@ export const ENDS = {
 
 /* ---- errors ---- */
 
+const BROKEN = "The answer broke off before it was complete.";
+
 const CODES = {
     unreachable: "OptiRoute cannot be reached. Is the daemon running?",
-    cut: "The connection was cut before the answer was complete.",
+    cut: BROKEN,
     model_not_found: "There is no such route, provider or model any more.",
     provider_auth: "The provider does not accept the gateway’s key.",
     breaker_open: "The provider failed several times and is left alone for a while.",
@@ -125,6 +127,7 @@ const CODES = {
 };
 
 const STATUSES = {
+    200: BROKEN,
     408: "The question took too long to arrive.",
     413: "This conversation is too long to be sent.",
     429: "The provider is being asked too often.",

@@ -90,6 +90,10 @@ class Browser:
                      permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
         self.driver.get(self.origin + path)
 
+    def open_again(self):
+        self.requests()
+        self.driver.refresh()
+
     def size(self, width, height):
         self.command("Emulation.setDeviceMetricsOverride", width=width, height=height,
                      deviceScaleFactor=1, mobile=False)
