@@ -1,0 +1,243 @@
+/* markdown: Markdown to nodes of a page. The grammar is the library's (marked, see
+ * doc/decisions/0010-chat-page.md), of which only the lexer is used: its tokens become elements here,
+ * one function for each kind, and all text becomes text nodes. There is no way from a text to HTML,
+ * attributes or addresses other than these functions.
+ *
+ * What differs from Markdown on purpose: HTML is text; link definitions are text (they would be
+ * invisible); images are links, never loaded; links lead to http and https only, anything else stays
+ * as it was written.
+ *
+ * The surprise: some patterns of the library take quadratic time, so a paragraph that could hold up
+ * the page (`costs_too_much`) is shown as plain text.
+ */
+import { copyButton, element, visible } from "./text.js";
+
+const DEPTH_MAX = 24; /* of lists, quotes and emphasis; what is deeper is shown as written */
+const INLINE_MAX = 8192; /* characters of one paragraph or cell */
+const COST_MAX = 4e6; /* its characters times its marks; about 0.1 s at the worst */
+const TAB = "\uE009"; /* a tab of a code block, which the library would make four blanks */
+
+const { Lexer, Tokenizer, getDefaults } = globalThis.marked;
+
+class PlainTokenizer extends Tokenizer {
+    html() {}
+    tag() {}
+    def() {}
+}
+
+/* ---- from text to tokens ---- */
+
+function costs_too_much(text) {
+    const marks = text.match(/[*_~`<[!]/g)?.length ?? 0;
+    return text.length > INLINE_MAX || text.length * marks > COST_MAX;
+}
+
+function as_written(text) {
+    return { type: "text", raw: text, text };
+}
+
+class SafeLexer extends Lexer {
+    inlineTokens(text, tokens = []) {
+        if (costs_too_much(text)) {
+            tokens.push(as_written(text));
+            return tokens;
+        }
+        return super.inlineTokens(text, tokens);
+    }
+}
+
+/* In code blocks only, where a Makefile is worth nothing without them. */
+function keep_tabs(text) {
+    if (!text.includes("\t")) {
+        return text;
+    }
+    let fence = null;
+    const lines = text.split("\n").map((line) => {
+        const mark = /^\s*(`{3,}|~{3,})/.exec(line)?.[1];
+        if (mark && fence === null) {
+            fence = mark;
+        } else if (mark?.startsWith(fence)) {
+            fence = null;
+        }
+        return fence === null ? line : line.replaceAll("\t", TAB);
+    });
+    return lines.join("\n");
+}
+
+/* As the lexer does it first of all, so that its tokens' `raw` is found in the text again. */
+export function prepare(text) {
+    const blanks = (match, before, tabs) => before + "    ".repeat(tabs.length);
+    return keep_tabs(text).replace(/^( *)(\t+)/gm, blanks);
+}
+
+/* Tokens of the top level. The text must be prepared. */
+export function tokens_of(text) {
+    const options = { ...getDefaults(), gfm: true, mangle: false, tokenizer: new PlainTokenizer() };
+    try {
+        return new SafeLexer(options).lex(text);
+    } catch {
+        return [{ type: "paragraph", raw: text, tokens: [as_written(text)] }]; /* too deep */
+    }
+}
+
+/* ---- text ---- */
+
+const ENTITIES = { amp: "&", lt: "<", gt: ">", quot: '"', "#39": "'", nbsp: "\u00A0" };
+
+/* The library escapes texts for HTML. Undone, and the five entities that models write read too. */
+function plain(text) {
+    const read = text.replace(/&(amp|lt|gt|quot|#39|nbsp);/g, (match, name) => ENTITIES[name]);
+    return visible(read.replaceAll(TAB, "\t"));
+}
+
+function code_text(text) {
+    return visible(text.replaceAll(TAB, "\t"));
+}
+
+/* The address when a link may lead there. */
+function safe_address(text) {
+    if (!/^https?:\/\//i.test(text)) {
+        return null;
+    }
+    try {
+        return new URL(text).href;
+    } catch {
+        return null;
+    }
+}
+
+function link_to(address, ...children) {
+    return element(
+        "a",
+        {
+            href: address,
+            target: "_blank",
+            rel: "noopener noreferrer",
+            referrerPolicy: "no-referrer",
+            title: visible(address),
+        },
+        ...children,
+    );
+}
+
+/* ---- inline tokens: each makes a node or a text ---- */
+
+const INLINE = {
+    text: (token) => plain(token.text),
+    escape: (token) => plain(token.text),
+    br: () => element("br"),
+    codespan: (token) => element("code", {}, plain(token.text)),
+    strong: (token, depth) => element("strong", {}, ...inline(token.tokens, depth)),
+    em: (token, depth) => element("em", {}, ...inline(token.tokens, depth)),
+    del: (token, depth) => element("del", {}, ...inline(token.tokens, depth)),
+    link: (token, depth) => {
+        const address = safe_address(plain(token.href ?? ""));
+        return address ? link_to(address, ...inline(token.tokens, depth)) : plain(token.raw);
+    },
+    image: (token) => {
+        const address = safe_address(plain(token.href ?? ""));
+        return address ? link_to(address, plain(token.text || token.href)) : plain(token.raw);
+    },
+};
+
+function inline(tokens, depth) {
+    const kind = (token) => (depth > 0 ? INLINE[token.type] : null);
+    return tokens.map((token) => kind(token)?.(token, depth - 1) ?? plain(token.raw));
+}
+
+/* ---- blocks: each makes a node ---- */
+
+/* The parts of a code block that a stream goes on writing to. */
+export function code_block(token) {
+    const language = visible((token.lang ?? "").split(/\s/)[0].slice(0, 32));
+    const text = document.createTextNode(code_text(token.text));
+    const figure = element(
+        "figure",
+        { className: "code" },
+        element(
+            "figcaption",
+            {},
+            element("span", {}, language || "code"),
+            copyButton("Copy", () => text.data),
+        ),
+        element("pre", { tabIndex: 0 }, element("code", {}, text)),
+    );
+    return { figure, text, language: token.lang };
+}
+
+export function continue_code(block, before, token) {
+    block.text.appendData(code_text(token.text.slice(before.text.length)));
+}
+
+function list_item(item, depth) {
+    const made = element("li", {}, ...blocks(item.tokens, depth));
+    if (item.task) {
+        const box = element("input", { type: "checkbox", checked: item.checked, disabled: true });
+        box.setAttribute("aria-label", item.checked ? "done" : "to do");
+        made.className = "task";
+        made.prepend(box);
+    }
+    return made;
+}
+
+function list(token, depth) {
+    const items = token.items.map((item) => list_item(item, depth));
+    const made = element(token.ordered ? "ol" : "ul", {}, ...items);
+    if (token.ordered && Number.isSafeInteger(token.start)) {
+        made.start = Math.min(token.start, 1e9);
+    }
+    return made;
+}
+
+function table_row(tag, cells, align, depth) {
+    const made = cells.map((cell, i) => {
+        const one = element(tag, { dir: "auto" }, ...inline(cell.tokens, depth));
+        one.className = align[i] ? `to-${align[i]}` : "";
+        return one;
+    });
+    return element("tr", {}, ...made);
+}
+
+function table(token, depth) {
+    const rows = token.rows.map((row) => table_row("td", row, token.align, depth));
+    const head = element("thead", {}, table_row("th", token.header, token.align, depth));
+    const box = element(
+        "div",
+        { className: "table", tabIndex: 0 },
+        element("table", {}, head, element("tbody", {}, ...rows)),
+    );
+    box.setAttribute("role", "group");
+    box.setAttribute("aria-label", "Table");
+    return box;
+}
+
+/* Headings of an answer stand below those of the page. */
+function heading(token, depth) {
+    const level = Math.min(token.depth + 3, 6);
+    const properties = { className: `level-${token.depth}`, dir: "auto" };
+    return element(`h${level}`, properties, ...inline(token.tokens, depth));
+}
+
+const BLOCK = {
+    space: () => "",
+    hr: () => element("hr"),
+    code: (token) => code_block(token).figure,
+    heading,
+    list,
+    table,
+    paragraph: (token, depth) => element("p", { dir: "auto" }, ...inline(token.tokens, depth)),
+    /* of a list item whose lines stand close */
+    text: (token, depth) =>
+        element("span", { dir: "auto" }, ...inline(token.tokens ?? [token], depth)),
+    blockquote: (token, depth) => element("blockquote", {}, ...blocks(token.tokens, depth)),
+};
+
+function blocks(tokens, depth) {
+    return tokens.map((token) => block(token, depth));
+}
+
+/* The node of one token; "" where there is nothing to see. */
+export function block(token, depth = DEPTH_MAX) {
+    const make = depth > 0 ? BLOCK[token.type] : null;
+    return make?.(token, depth - 1) ?? element("p", {}, plain(token.raw));
+}
