@@ -23,6 +23,7 @@ struct stats_times {
 struct stats_provider {
     uint64_t cost_nusd, saved_nusd[SAVED_COUNT];
     uint64_t requests, errors; /* attempts, and those of them that failed by its fault */
+    uint64_t skipped;          /* requests that passed it by: circuit open, or enough under way */
     uint64_t retries, fallbacks, unknown_price;
     uint64_t tokens[TOKEN_TYPE_COUNT];
     struct stats_times duration, first_token;

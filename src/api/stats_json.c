@@ -244,6 +244,7 @@ static void put_provider(const struct stats_json *stats, unsigned index,
     put_circuit(env->region, index, writer);
     put_count(writer, "requests", provider->requests);
     put_count(writer, "errors", provider->errors);
+    put_count(writer, "skipped", provider->skipped);
     put_count(writer, "retries", provider->retries);
     put_count(writer, "fallbacks", provider->fallbacks);
     put_money(writer, "cost_usd", provider->cost_nusd);

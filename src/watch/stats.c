@@ -98,6 +98,17 @@ static void read_pair(const struct region *region, unsigned pair, struct stats_p
     }
 }
 
+/* What never became an attempt is no failed one. */
+static void read_errors(const struct region *region, unsigned index,
+                        struct stats_provider *provider) {
+    uint64_t cells[OUTCOME_COUNT];
+    read_cells(region, METRIC_UPSTREAM_ERRORS, index, 0, OUTCOME_COUNT, cells);
+    for (unsigned outcome = 0; outcome < OUTCOME_COUNT; outcome++) {
+        bool skipped = outcome == OUTCOME_BREAKER_OPEN || outcome == OUTCOME_OVERLOADED;
+        *(skipped ? &provider->skipped : &provider->errors) += cells[outcome];
+    }
+}
+
 /* A pair is called "provider\nmodel". */
 static int provider_of_pair(const struct region *region, int pair) {
     char name[REGION_NAME_SIZE];
@@ -119,7 +130,7 @@ static void read_providers(const struct region *region, struct stats *stats) {
     }
     for (unsigned i = 0; i < stats->provider_count; i++) {
         struct stats_provider *provider = &stats->providers[i];
-        provider->errors = read_sum(region, METRIC_UPSTREAM_ERRORS, i, OUTCOME_COUNT);
+        read_errors(region, i, provider);
         provider->retries = read_sum(region, METRIC_RETRIES, i, OUTCOME_COUNT);
         provider->fallbacks = read_sum(region, METRIC_FALLBACKS, i, OUTCOME_COUNT);
         read_cells(region, METRIC_PROVIDER_SAVED, i, 0, SAVED_COUNT, provider->saved_nusd);

@@ -85,6 +85,8 @@ START_TEST(money_and_tokens_by_provider) {
     metric_add(&rows[0], METRIC_LLM_REQUESTS, 3, (unsigned)pair_b, OUTCOME_OK, 0);
     metric_add(&rows[1], METRIC_LLM_REQUESTS, 2, (unsigned)pair_c, OUTCOME_STREAM_ERROR, 0);
     metric_add(&rows[1], METRIC_UPSTREAM_ERRORS, 2, (unsigned)remote, OUTCOME_STREAM_ERROR, 0);
+    metric_add(&rows[1], METRIC_UPSTREAM_ERRORS, 6, (unsigned)remote, OUTCOME_BREAKER_OPEN, 0);
+    metric_add(&rows[1], METRIC_UPSTREAM_ERRORS, 1, (unsigned)remote, OUTCOME_OVERLOADED, 0);
     metric_add(&rows[0], METRIC_RETRIES, 4, (unsigned)remote, OUTCOME_RESET, 0);
     metric_add(&rows[0], METRIC_FALLBACKS, 1, (unsigned)local, OUTCOME_HTTP_5XX, 0);
     metric_add(&rows[0], METRIC_PROVIDER_SAVED, 9, (unsigned)remote, SAVED_ROUTING, 0);
@@ -99,6 +101,7 @@ START_TEST(money_and_tokens_by_provider) {
     ck_assert_uint_eq(stats.tokens[TOKEN_PROMPT], 7);
     ck_assert_uint_eq(stats.providers[remote].requests, 5);
     ck_assert_uint_eq(stats.providers[remote].errors, 2);
+    ck_assert_uint_eq(stats.providers[remote].skipped, 7); /* no attempts */
     ck_assert_uint_eq(stats.providers[remote].retries, 4);
     ck_assert_uint_eq(stats.providers[local].fallbacks, 1);
     ck_assert_uint_eq(stats.providers[remote].saved_nusd[SAVED_ROUTING], 9);
