@@ -9,10 +9,10 @@
  */
 import { AnswerView } from "./answer.js";
 import { load_choices } from "./choice.js";
+import { element, icon } from "./dom.js";
 import { Session } from "./session.js";
 import { ask } from "./stream.js";
-import { element, icon, visible } from "./text.js";
-import { failure } from "./words.js";
+import { visible } from "./text.js";
 
 const AT_END = 48; /* pixels from the end that still count as being there */
 const SPOKEN_MAX = 1500; /* characters of an answer that a screen reader is told by itself */
@@ -79,6 +79,7 @@ function show_state() {
     page.send.hidden = running !== null;
     page.send.disabled = page.prompt.value.trim() === "";
     page.stop.hidden = running === null;
+    document.querySelectorAll(".another").forEach((one) => (one.disabled = running !== null));
     document.body.classList.toggle("is-empty", turns.length === 0);
 }
 
@@ -125,7 +126,7 @@ function new_answer() {
         state: "waiting",
         text: "",
         asked: page.choice.value,
-        facts: {},
+        facts: { cost: null, saved: null, overhead_us: null, usage: null },
         latency_ms: 0,
         first_ms: null,
     };
@@ -148,7 +149,7 @@ function follow_answer(answer, view) {
     return {
         begin,
         head(facts) {
-            answer.facts = facts;
+            answer.facts = { ...answer.facts, ...facts };
             view.show();
             moved();
         },
@@ -186,7 +187,6 @@ async function run(turn, answer, view, is_fresh) {
     } catch (error) {
         const { message, status, code, request_id, retry_after_s } = error;
         answer.state = error.name === "AbortError" ? "stopped" : "failed";
-        answer.facts = { cost: null, saved: null, overhead_us: null, usage: null, ...answer.facts };
         answer.failure = { message, status, code, request_id, retry_after_s };
     }
     answer.latency_ms = performance.now() - on.begin;
@@ -338,8 +338,8 @@ async function begin() {
     try {
         await load_choices(page.choice, session.choice);
         views.forEach((view) => view.name_choice(page.choice.value));
-    } catch (error) {
-        say(failure(error).headline);
+    } catch {
+        say("The list of models could not be loaded.");
     }
 }
 

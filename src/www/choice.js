@@ -2,7 +2,7 @@
  *
  * The list also has models by their bare names; they are at a provider already, so they are left out.
  */
-import { element } from "./text.js";
+import { element } from "./dom.js";
 
 const ROUTES = "optiroute"; /* who owns them */
 

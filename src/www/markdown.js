@@ -10,7 +10,8 @@
  * The surprise: some patterns of the library take quadratic time, so a paragraph that could hold up
  * the page (`costs_too_much`) is shown as plain text.
  */
-import { copyButton, element, visible } from "./text.js";
+import { copyButton, element } from "./dom.js";
+import { visible } from "./text.js";
 
 const DEPTH_MAX = 24; /* of lists, quotes and emphasis; what is deeper is shown as written */
 const INLINE_MAX = 8192; /* characters of one paragraph or cell */
