@@ -49,6 +49,7 @@ const session = new Session();
 let turns = []; /* {question, answers} as they are stored */
 let views = []; /* of all answers */
 let running = null; /* the AbortController of what is under way */
+let is_leaving = false; /* what the browser cuts then is no failure */
 let follows = true; /* the page moves along with what comes */
 
 /* ---- the page ---- */
@@ -186,7 +187,7 @@ async function run(turn, answer, view, is_fresh) {
         answer.state = "done";
     } catch (error) {
         const { message, status, code, request_id, retry_after_s } = error;
-        answer.state = error.name === "AbortError" ? "stopped" : "failed";
+        answer.state = error.name === "AbortError" || is_leaving ? "stopped" : "failed";
         answer.failure = { message, status, code, request_id, retry_after_s };
     }
     answer.latency_ms = performance.now() - on.begin;
@@ -309,6 +310,8 @@ function listen() {
         page.down.hidden = follows;
     });
     window.addEventListener("resize", moved);
+    window.addEventListener("beforeunload", () => (is_leaving = true));
+    window.addEventListener("pageshow", () => (is_leaving = false));
     window.addEventListener("pagehide", () => {
         session.draft = page.prompt.value;
         session.keep(turns);
