@@ -39,6 +39,9 @@ function who(answer) {
         element("strong", {}, visible(provider ?? "")),
         element("span", { className: "model" }, visible(model ?? "")),
         element("span", { className: `pill ${kind}` }, word),
+        ...(AnswerView.simulated.includes(provider)
+            ? [element("span", { className: "pill warn" }, "made-up words")]
+            : []),
     );
 }
 
@@ -121,6 +124,7 @@ function button(name, label, on_click) {
 }
 
 export class AnswerView {
+    static simulated = []; /* names of providers without a model behind them */
     root = element("article", { className: "answer" });
     #answer;
     #on; /* again(answer, {is_fresh}), changed() */

@@ -339,7 +339,10 @@ async function begin() {
     }
     page.prompt.focus({ preventScroll: true });
     try {
-        await load_choices(page.choice, session.choice);
+        const simulated = await load_choices(page.choice, session.choice);
+        at("simulated").hidden = !simulated.is_all;
+        AnswerView.simulated = simulated.names;
+        views.forEach((view) => view.show());
         views.forEach((view) => view.name_choice(page.choice.value));
     } catch {
         say("The list of models could not be loaded.");

@@ -79,6 +79,16 @@ def test_the_list_has_routes_and_providers_with_their_models(page):
     assert page.find("#choice").get_attribute("value") == "auto"
 
 
+def test_a_daemon_without_a_model_says_so(browser, page):
+    assert not page.find("#simulated").is_displayed()
+    with Daemon({"routes": {"auto": {"policy": "score"}}}) as empty:
+        browser.open(empty)
+        browser.until(lambda: browser.find("#simulated").is_displayed())
+        ask(browser, "Hello?")
+        answers(browser, 1)
+        assert browser.text(".who") == "smallsmall-1newly mademade-up words"
+
+
 # -- an answer -------------------------------------------------------------------------------------
 
 def test_an_answer_says_where_it_went_and_why_and_what_it_cost(page, world):
