@@ -9,9 +9,10 @@
  *   latency_ms, first_ms   from the question to its end, to its first piece
  *   failure   what went wrong (stream.js), when it failed
  */
+import { copyButton, element, icon } from "./dom.js";
 import { exact, short } from "./money.js";
 import { Prose, write_prose } from "./prose.js";
-import { copyButton, element, icon, visible } from "./text.js";
+import { visible } from "./text.js";
 import { cache, duration, ENDS, failure, why } from "./words.js";
 
 function tokens(usage) {
@@ -38,6 +39,9 @@ function who(answer) {
         element("strong", {}, visible(provider ?? "")),
         element("span", { className: "model" }, visible(model ?? "")),
         element("span", { className: `pill ${kind}` }, word),
+        ...(AnswerView.simulated.includes(provider)
+            ? [element("span", { className: "pill warn" }, "made-up words")]
+            : []),
     );
 }
 
@@ -120,6 +124,7 @@ function button(name, label, on_click) {
 }
 
 export class AnswerView {
+    static simulated = []; /* names of providers without a model behind them */
     root = element("article", { className: "answer" });
     #answer;
     #on; /* again(answer, {is_fresh}), changed() */
@@ -179,14 +184,17 @@ export class AnswerView {
     #waiting() {
         const { asked, facts, is_thinking } = this.#answer;
         const name = visible(facts.provider ?? asked);
-        return is_thinking ? `${name} is thinking` : facts.provider ? name : `Asking ${name}`;
+        if (!facts.provider) {
+            return `Asking ${name}`;
+        }
+        return `${name} is ${is_thinking ? "thinking" : "answering"}`;
     }
 
     #parts() {
         const answer = this.#answer;
         if (answer.state === "failed") {
             const again = button("again", "Try again", () => this.#on.again(answer, {}));
-            again.made.className = "button";
+            again.made.className = "button another";
             return [trouble(answer, again.made)];
         }
         const reason = why(answer.facts);
@@ -203,6 +211,7 @@ export class AnswerView {
     #actions() {
         const answer = this.#answer;
         const again = button("again", "Ask again", () => this.#on.again(answer, {}));
+        again.made.classList.add("another");
         const row = element("div", { className: "actions" });
         row.append(copyButton("Copy", () => answer.text), again.made);
         this.#again = again.words;
@@ -210,6 +219,7 @@ export class AnswerView {
         if (answer.facts.cache === "hit") {
             const fresh = button("fresh", "Fresh answer", () =>
                 this.#on.again(answer, { is_fresh: true }));
+            fresh.made.classList.add("another");
             fresh.made.title = "Not from the cache";
             row.append(fresh.made);
         }

@@ -9,10 +9,10 @@
  */
 import { AnswerView } from "./answer.js";
 import { load_choices } from "./choice.js";
+import { element, icon } from "./dom.js";
 import { Session } from "./session.js";
 import { ask } from "./stream.js";
-import { element, icon, visible } from "./text.js";
-import { failure } from "./words.js";
+import { visible } from "./text.js";
 
 const AT_END = 48; /* pixels from the end that still count as being there */
 const SPOKEN_MAX = 1500; /* characters of an answer that a screen reader is told by itself */
@@ -49,6 +49,7 @@ const session = new Session();
 let turns = []; /* {question, answers} as they are stored */
 let views = []; /* of all answers */
 let running = null; /* the AbortController of what is under way */
+let is_leaving = false; /* what the browser cuts then is no failure */
 let follows = true; /* the page moves along with what comes */
 
 /* ---- the page ---- */
@@ -79,6 +80,7 @@ function show_state() {
     page.send.hidden = running !== null;
     page.send.disabled = page.prompt.value.trim() === "";
     page.stop.hidden = running === null;
+    document.querySelectorAll(".another").forEach((one) => (one.disabled = running !== null));
     document.body.classList.toggle("is-empty", turns.length === 0);
 }
 
@@ -125,7 +127,7 @@ function new_answer() {
         state: "waiting",
         text: "",
         asked: page.choice.value,
-        facts: {},
+        facts: { cost: null, saved: null, overhead_us: null, usage: null },
         latency_ms: 0,
         first_ms: null,
     };
@@ -148,7 +150,7 @@ function follow_answer(answer, view) {
     return {
         begin,
         head(facts) {
-            answer.facts = facts;
+            answer.facts = { ...answer.facts, ...facts };
             view.show();
             moved();
         },
@@ -185,8 +187,7 @@ async function run(turn, answer, view, is_fresh) {
         answer.state = "done";
     } catch (error) {
         const { message, status, code, request_id, retry_after_s } = error;
-        answer.state = error.name === "AbortError" ? "stopped" : "failed";
-        answer.facts = { cost: null, saved: null, overhead_us: null, usage: null, ...answer.facts };
+        answer.state = error.name === "AbortError" || is_leaving ? "stopped" : "failed";
         answer.failure = { message, status, code, request_id, retry_after_s };
     }
     answer.latency_ms = performance.now() - on.begin;
@@ -309,6 +310,8 @@ function listen() {
         page.down.hidden = follows;
     });
     window.addEventListener("resize", moved);
+    window.addEventListener("beforeunload", () => (is_leaving = true));
+    window.addEventListener("pageshow", () => (is_leaving = false));
     window.addEventListener("pagehide", () => {
         session.draft = page.prompt.value;
         session.keep(turns);
@@ -336,10 +339,13 @@ async function begin() {
     }
     page.prompt.focus({ preventScroll: true });
     try {
-        await load_choices(page.choice, session.choice);
+        const simulated = await load_choices(page.choice, session.choice);
+        at("simulated").hidden = !simulated.is_all;
+        AnswerView.simulated = simulated.names;
+        views.forEach((view) => view.show());
         views.forEach((view) => view.name_choice(page.choice.value));
-    } catch (error) {
-        say(failure(error).headline);
+    } catch {
+        say("The list of models could not be loaded.");
     }
 }
 

@@ -2,7 +2,7 @@
  *
  * The list also has models by their bare names; they are at a provider already, so they are left out.
  */
-import { element } from "./text.js";
+import { element } from "./dom.js";
 
 const ROUTES = "optiroute"; /* who owns them */
 
@@ -22,7 +22,8 @@ function provider_options(provider, ids) {
     ];
 }
 
-/* Fills the list and chooses `wanted` where it is still there, else `auto`, else the first. */
+/* Fills the list and chooses `wanted` where it is still there, else `auto`, else the first. Returns the
+ * providers with no model behind them, and whether these are all. */
 export async function load_choices(select, wanted) {
     const answer = await fetch("/v1/models");
     const models = (await answer.json()).data;
@@ -35,4 +36,7 @@ export async function load_choices(select, wanted) {
     );
     const known = [...select.options].map((one) => one.value);
     select.value = [wanted, "auto", known[0]].find((id) => known.includes(id)) ?? "";
+    const simulated = models.filter((model) => model.simulated).map((model) => model.owned_by);
+    const names = [...new Set(simulated)];
+    return { names, is_all: names.length === providers.length };
 }

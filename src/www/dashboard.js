@@ -2,10 +2,11 @@
  * (live.js); charts change with each sample of the history. Everything is inserted as text.
  */
 import { History, Picture } from "./charts.js";
+import { element } from "./dom.js";
 import { bytes, clock, count, percent, rate, seconds, span, usd } from "./figures.js";
 import { listen, STALE_MS } from "./live.js";
 import { fillFacts, fillTable, fillTrack, setText } from "./table.js";
-import { element, visible } from "./text.js";
+import { visible } from "./text.js";
 import * as words from "./words.js";
 
 const $ = (id) => document.getElementById(id);

@@ -9,6 +9,7 @@ WWW_FILES = \
 	src/www/dashboard.css \
 	src/www/dashboard.html \
 	src/www/dashboard.js \
+	src/www/dom.js \
 	src/www/figures.js \
 	src/www/icon.svg \
 	src/www/index.html \

@@ -10,11 +10,13 @@
  * The surprise: some patterns of the library take quadratic time, so a paragraph that could hold up
  * the page (`costs_too_much`) is shown as plain text.
  */
-import { copyButton, element, visible } from "./text.js";
+import { copyButton, element } from "./dom.js";
+import { visible } from "./text.js";
 
 const DEPTH_MAX = 24; /* of lists, quotes and emphasis; what is deeper is shown as written */
 const INLINE_MAX = 8192; /* characters of one paragraph or cell */
 const COST_MAX = 4e6; /* its characters times its marks; about 0.1 s at the worst */
+const TOO_DEEP = /^(?: *(?:>|(?:[-*+]|\d{1,9}[.)]) )){24}/; /* as above, at the front of one line */
 const TAB = "\uE009"; /* a tab of a code block, which the library would make four blanks */
 
 const { Lexer, Tokenizer, getDefaults } = globalThis.marked;
@@ -46,11 +48,16 @@ class SafeLexer extends Lexer {
     }
 }
 
-/* In code blocks only, where a Makefile is worth nothing without them. */
-function keep_tabs(text) {
-    if (!text.includes("\t")) {
-        return text;
-    }
+/* A line outside of code: tabs at its front as the lexer has them, so that its tokens' `raw` is found in
+ * the text again; and one that begins too many lists and quotes begins none. */
+function prepare_line(line) {
+    const even = line.replace(/^ *\t+/, (blanks) => blanks.replaceAll("\t", "    "));
+    return TOO_DEEP.test(even) ? `\\${even}` : even;
+}
+
+/* What the lexer is to read. Of code it keeps the tabs, without which a Makefile is worth nothing. Text
+ * that is prepared already stays as it is. */
+export function prepare(text) {
     let fence = null;
     const lines = text.split("\n").map((line) => {
         const mark = /^\s*(`{3,}|~{3,})/.exec(line)?.[1];
@@ -59,15 +66,9 @@ function keep_tabs(text) {
         } else if (mark?.startsWith(fence)) {
             fence = null;
         }
-        return fence === null ? line : line.replaceAll("\t", TAB);
+        return fence === null ? prepare_line(line) : line.replaceAll("\t", TAB);
     });
     return lines.join("\n");
-}
-
-/* As the lexer does it first of all, so that its tokens' `raw` is found in the text again. */
-export function prepare(text) {
-    const blanks = (match, before, tabs) => before + "    ".repeat(tabs.length);
-    return keep_tabs(text).replace(/^( *)(\t+)/gm, blanks);
 }
 
 /* Tokens of the top level. The text must be prepared. */
@@ -90,8 +91,9 @@ function plain(text) {
     return visible(read.replaceAll(TAB, "\t"));
 }
 
-function code_text(text) {
-    return visible(text.replaceAll(TAB, "\t"));
+/* A block that goes on has a line feed more. */
+function code_text(token) {
+    return visible(token.text.replace(/\n$/, "").replaceAll(TAB, "\t"));
 }
 
 /* The address when a link may lead there. */
@@ -150,7 +152,7 @@ function inline(tokens, depth) {
 /* The parts of a code block that a stream goes on writing to. */
 export function code_block(token) {
     const language = visible((token.lang ?? "").split(/\s/)[0].slice(0, 32));
-    const text = document.createTextNode(code_text(token.text));
+    const text = document.createTextNode(code_text(token));
     const figure = element(
         "figure",
         { className: "code" },
@@ -165,8 +167,14 @@ export function code_block(token) {
     return { figure, text, language: token.lang };
 }
 
-export function continue_code(block, before, token) {
-    block.text.appendData(code_text(token.text.slice(before.text.length)));
+/* False when the token does not go on with what stands there. */
+export function continue_code(block, token) {
+    const text = code_text(token);
+    const goes_on = token.lang === block.language && text.startsWith(block.text.data);
+    if (goes_on) {
+        block.text.appendData(text.slice(block.text.length));
+    }
+    return goes_on;
 }
 
 function list_item(item, depth) {
@@ -183,7 +191,7 @@ function list_item(item, depth) {
 function list(token, depth) {
     const items = token.items.map((item) => list_item(item, depth));
     const made = element(token.ordered ? "ol" : "ul", {}, ...items);
-    if (token.ordered && Number.isSafeInteger(token.start)) {
+    if (token.ordered && token.start > 1) {
         made.start = Math.min(token.start, 1e9);
     }
     return made;

@@ -7,7 +7,7 @@
  */
 import { block, code_block, continue_code, prepare, tokens_of } from "./markdown.js";
 
-const FRAME_MS = 30;
+const SLICE = 8192;
 const REST = 3; /* times as long as the last turn took */
 
 /* A code block counts as begun by its first line, and a bold text or a piece of code by its first
@@ -21,55 +21,66 @@ function mended(text) {
     if ((last.match(/`/g)?.length ?? 0) % 2 === 1) {
         return text + "`";
     }
-    return last.split("**").length % 2 === 0 && /\*\*\S[^*]*[^\s*]$/.test(last) ? text + "**" : text;
+    return last.split("**").length % 2 === 0 && /\*\*[^\s*]([^*]*[^\s*])?$/.test(last) ? text + "**" : text;
 }
 
 export class Prose {
     #root;
     #changed; /* called when there is more to see */
+    #frame_ms;
     #coming = ""; /* what was added and not looked at */
     #tail = ""; /* text of the last block */
     #live = []; /* its nodes */
-    #token = null; /* a code block at the end: its token, and */
-    #code = null; /* its parts */
+    #code = null; /* when it is a code block: its parts */
     #timer = 0;
     #not_before = 0;
 
-    constructor(root, changed = () => {}) {
+    constructor(root, changed = () => {}, frame_ms = 30) {
         this.#root = root;
         this.#changed = changed;
+        this.#frame_ms = frame_ms;
     }
 
     add(text) {
         this.#coming += text;
         if (this.#timer === 0) {
             const wait = this.#not_before - performance.now();
-            this.#timer = setTimeout(() => this.#turn(), Math.max(wait, FRAME_MS));
+            this.#timer = setTimeout(() => this.#turn(), Math.max(wait, this.#frame_ms));
         }
     }
 
     /* Everything is there. */
     end() {
         clearTimeout(this.#timer);
-        this.#make(this.#take("\n"), false);
+        this.#make_all(this.#take(true), false);
         this.#changed();
     }
 
     #turn() {
         const begin = performance.now();
         this.#timer = 0;
-        this.#make(this.#take(""), true);
+        this.#make_all(this.#take(false), true);
         const end = performance.now();
         this.#not_before = end + REST * (end - begin);
         this.#changed();
     }
 
     /* A line feed may come in two pieces. */
-    #take(more) {
-        const text = this.#coming + more;
-        const size = text.endsWith("\r") ? text.length - 1 : text.length;
+    #take(is_last) {
+        const text = this.#coming;
+        const size = text.endsWith("\r") && !is_last ? text.length - 1 : text.length;
         this.#coming = text.slice(size);
         return text.slice(0, size).replace(/\r\n?/g, "\n");
+    }
+
+    /* In slices, since the lexer is not linear in what it is given at once. */
+    #make_all(text, goes_on) {
+        let at = 0;
+        do {
+            const slice = text.slice(at, at + SLICE);
+            at += SLICE;
+            this.#make(slice, goes_on || at < text.length);
+        } while (at < text.length);
     }
 
     #make(text, goes_on) {
@@ -115,7 +126,6 @@ export class Prose {
         if (token.type === "space") {
             return "";
         }
-        this.#token = token;
         this.#code = token.type === "code" ? code_block(token) : null;
         return this.#code?.figure ?? block(token);
     }
@@ -123,18 +133,8 @@ export class Prose {
     /* True when the only block is the code block that stands there, and was written on. */
     #goes_on(tokens) {
         const [token, ...others] = tokens.filter((each) => each.type !== "space");
-        const before = this.#token;
-        const same =
-            this.#code !== null &&
-            others.length === 0 &&
-            token?.type === "code" &&
-            token.lang === before.lang &&
-            token.text.startsWith(before.text);
-        if (same) {
-            continue_code(this.#code, before, token);
-            this.#token = token;
-        }
-        return same;
+        const is_code = this.#code !== null && others.length === 0 && token?.type === "code";
+        return is_code && continue_code(this.#code, token);
     }
 }
 

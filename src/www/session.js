@@ -1,7 +1,8 @@
 /* session: what this tab remembers: the conversation, who was asked last, a message not sent yet, and
  * the totals, which a new conversation does not set back. */
+import { element } from "./dom.js";
 import { exact, short } from "./money.js";
-import { element, visible } from "./text.js";
+import { visible } from "./text.js";
 import { count } from "./words.js";
 
 const KEY = "optiroute.chat.1"; /* with the number of its form */
@@ -14,13 +15,6 @@ function load() {
     } catch {
         return { ...EMPTY };
     }
-}
-
-/* An answer that the page was left over has no end. */
-function ended(turn) {
-    const is_over = ({ state }) => state !== "waiting" && state !== "streaming";
-    const answers = turn.answers.map((one) => (is_over(one) ? one : { ...one, state: "stopped" }));
-    return { ...turn, answers };
 }
 
 const at = (id) => document.getElementById(id);
@@ -48,8 +42,16 @@ export class Session {
         this.#kept.draft = text;
     }
 
+    /* An answer that the page was left over has no end. */
     turns() {
-        return this.#kept.turns.map(ended);
+        const answers = this.#kept.turns.flatMap((turn) => turn.answers);
+        for (const answer of answers) {
+            if (answer.state === "waiting" || answer.state === "streaming") {
+                answer.state = "stopped";
+                this.count(answer);
+            }
+        }
+        return this.#kept.turns;
     }
 
     /* Where it does not fit, the page goes on without. */
@@ -82,7 +84,7 @@ export class Session {
 
     #show() {
         const { spent, saved, requests, tokens, unknown } = this.#kept;
-        const part = spent + saved > 0 ? ` (${Math.round((100 * saved) / (spent + saved))} %)` : "";
+        const part = saved > 0 ? ` (${Math.round((100 * saved) / (spent + saved))} %)` : "";
         at("spent").textContent = short(spent);
         at("spent").title = exact(spent);
         at("saved").replaceChildren(short(saved), element("span", { className: "part" }, part));

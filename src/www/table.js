@@ -4,7 +4,8 @@
  * A cell is a text, or {text, kind, note, title}: kind is the class of a pill ("", "good", "warn",
  * "bad"), note a second line.
  */
-import { element, visible } from "./text.js";
+import { element } from "./dom.js";
+import { visible } from "./text.js";
 
 export function setText(node, text) {
     if (node.textContent !== text) {

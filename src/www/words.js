@@ -73,10 +73,13 @@ function of_reason(reason) {
     }
 }
 
-/* `openai:timeout, other:breaker_open` */
+const OUTCOMES = { http_5xx: "internal error", breaker_open: "circuit open" };
+
+/* `openai:idle_timeout, other:breaker_open` */
 function of_fallback(passed_over) {
-    const names = passed_over.split(",").map((one) => one.trim().split(":"));
-    const parts = names.map(([name, code]) => (code ? `${name} (${code.replaceAll("_", " ")})` : name));
+    const names = passed_over.split(", ").map((one) => one.split(":"));
+    const word = (code) => OUTCOMES[code] ?? code.replaceAll("_", " ");
+    const parts = names.map(([name, code]) => `${name} (${word(code)})`);
     return `${enumeration(parts)} could not answer, so the next in line did.`;
 }
 

@@ -79,6 +79,16 @@ def test_the_list_has_routes_and_providers_with_their_models(page):
     assert page.find("#choice").get_attribute("value") == "auto"
 
 
+def test_a_daemon_without_a_model_says_so(browser, page):
+    assert not page.find("#simulated").is_displayed()
+    with Daemon({"routes": {"auto": {"policy": "score"}}}) as empty:
+        browser.open(empty)
+        browser.until(lambda: browser.find("#simulated").is_displayed())
+        ask(browser, "Hello?")
+        answers(browser, 1)
+        assert browser.text(".who") == "smallsmall-1newly mademade-up words"
+
+
 # -- an answer -------------------------------------------------------------------------------------
 
 def test_an_answer_says_where_it_went_and_why_and_what_it_cost(page, world):
@@ -111,7 +121,8 @@ def test_the_text_grows_before_the_end(page):
         page.until(lambda: len(page.text(".prose")) > (sizes[-1] if sizes else 0) + 10)
         sizes.append(len(page.text(".prose")))
         assert page.all(".answer[aria-busy=true]"), "it is not over"
-    assert page.text(".wait") == "slow"
+    assert page.text(".wait") == "slow is answering"
+    assert not page.find("#send").is_displayed() and page.find("#stop").is_displayed()
     page.press(Keys.ESCAPE)
     answers(page, 1)
 
@@ -183,7 +194,7 @@ def test_who_could_not_answer_is_named(page):
     ask(page, "Anybody?", of="spare")
     answers(page, 1)
     assert page.text(".who").startswith("little")
-    assert "broken (http 5xx) could not answer, so the next in line did." in page.text(".why")
+    assert "broken (internal error) could not answer, so the next in line did." in page.text(".why")
 
 
 # -- the conversation ------------------------------------------------------------------------------
@@ -220,6 +231,18 @@ def test_a_reload_loses_nothing_and_another_tab_has_its_own(page, world):
 
 
 # -- stopping --------------------------------------------------------------------------------------
+
+def test_a_page_loaded_again_amid_an_answer_keeps_what_came(page, world):
+    before = world.counters("slow")["aborted"]
+    ask(page, "Leave me.", of="slow")
+    page.until(lambda: len(page.text(".prose") or "") > 20)
+    page.driver.refresh()
+    page.until(lambda: world.counters("slow")["aborted"] == before + 1, "it is cancelled")
+    answers(page, 1)
+    assert page.text(".prose").startswith("word word")
+    assert page.text(".below .note").startswith("Stopped.")
+    assert page.find("#requests").text == "1" and page.find("#unknown").is_displayed()
+
 
 @pytest.mark.parametrize("way", ["key", "button"])
 def test_stopping_cancels_upstream_and_keeps_what_came(page, world, way):

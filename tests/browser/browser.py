@@ -126,6 +126,12 @@ class Browser:
         return self.script("return [...document.querySelectorAll(arguments[0])].at(-1)"
                            "?.textContent ?? null", selector)
 
+    def script_seconds(self):
+        """Processor time that scripts of the page took so far."""
+        self.command("Performance.enable", timeDomain="threadTicks")
+        metrics = self.command("Performance.getMetrics")["metrics"]
+        return next(one["value"] for one in metrics if one["name"] == "ScriptDuration")
+
     def until(self, predicate, what=None, timeout=PATIENCE):
         """The first true value of predicate(); the page changes nothing while it is asked."""
         return eventually(predicate, timeout, what)
