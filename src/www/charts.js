@@ -157,6 +157,10 @@ export class Picture {
         this.details = section.querySelector("details");
         this.place = section.querySelector(".table");
         this.chart = new Chart(this.canvas, { type: "line", data: { datasets: [] }, options: options(this.kind) });
+        /* it may have to be scrolled sideways, by keyboard too */
+        this.place.tabIndex = 0;
+        this.place.setAttribute("role", "region");
+        this.place.setAttribute("aria-label", `${this.title}, as a table`);
         this.details.addEventListener("toggle", () => this.writeTable());
     }
 

@@ -25,7 +25,7 @@ function showTiles({ cost_usd, saved_usd, requests, minute, cache, connections, 
     setText($("spent-note"), `${usd(perMinute(minute.cost_usd, minute))} per minute now`);
     setText($("saved"), usd(saved_usd.total));
     setText($("saved-note"), whole > 0
-        ? `${percent(saved_usd.total / whole)} of the bill, ${usd(perMinute(minute.saved_usd.total, minute))} per minute now`
+        ? `${percent(saved_usd.total / whole)} of the price, ${usd(perMinute(minute.saved_usd.total, minute))} per minute now`
         : "nothing so far");
     setText($("rate"), rate(perMinute(minute.requests, minute)));
     setText($("rate-note"), `${count(requests.total)} in all, ${count(requests.failed)} failed`);
