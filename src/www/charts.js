@@ -118,12 +118,25 @@ function axis(chart, format) {
     };
 }
 
+const STEPS_S = [60, 120, 300, 600, 900];
+const STEPS_MOST = 6;
+
+/* Marks at whole minutes, as many as there is room for. */
+function setMarks(scale) {
+    const most = Math.min(STEPS_MOST, scale.width / 64);
+    const step = STEPS_S.find((size) => (scale.max - scale.min) / size <= most) ?? STEPS_S.at(-1);
+    scale.ticks = [];
+    for (let at = Math.ceil(scale.min / step) * step; at <= scale.max; at += step) {
+        scale.ticks.push({ value: at });
+    }
+}
+
 function options(kind) {
     return {
         animation: false, normalized: true, parsing: false, responsive: true, maintainAspectRatio: false,
         interaction: { mode: "index", intersect: false, axis: "x" },
         scales: {
-            x: axis({ type: "linear", grid: { display: false } }, (at) => clock(at)),
+            x: axis({ type: "linear", grid: { display: false }, afterBuildTicks: setMarks }, (at) => clock(at)),
             y: axis({ beginAtZero: true, stacked: kind.stacked, max: kind.highest,
                 suggestedMax: 1e-9 }, (value) => (kind.tick ?? kind.format)(value)),
         },

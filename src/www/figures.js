@@ -27,8 +27,9 @@ export function percent(share) {
     return `${text} %`;
 }
 
+/* Number and unit stay on one line. */
 export function seconds(s) {
-    return s === null ? "–" : duration(s * 1000);
+    return s === null ? "–" : duration(s * 1000).replace(" ", "\u00a0");
 }
 
 export function span(s) {
