@@ -84,11 +84,11 @@ static inline void on_ping(struct sink *sink) {
     heard.pings++;
     note("p");
 }
-static inline bool on_flush(struct sink *sink) {
+static inline enum sink_fill on_flush(struct sink *sink) {
     (void)sink;
     heard.flushes++;
     note("f");
-    return sink_is_slow;
+    return sink_is_slow ? SINK_FULL : SINK_HAS_ROOM;
 }
 static inline void on_done(struct sink *sink, const struct answer *answer) {
     (void)sink;

@@ -56,3 +56,9 @@ check_PROGRAMS += tests/unit/shm/test_region_file
 tests_unit_shm_test_region_file_SOURCES = tests/unit/shm/test_region_file.c $(SHM_SOURCES)
 tests_unit_shm_test_region_file_CPPFLAGS = $(AM_CPPFLAGS) -DENABLE_FAILPOINTS=1
 tests_unit_shm_test_region_file_LDADD = libbase.a $(BASE_LIBS) $(UNIT_LIBS)
+
+# As test_store_kill: with failpoints of its own.
+check_PROGRAMS += tests/unit/shm/test_flight
+tests_unit_shm_test_flight_SOURCES = tests/unit/shm/test_flight.c $(SHM_SOURCES)
+tests_unit_shm_test_flight_CPPFLAGS = $(AM_CPPFLAGS) -DENABLE_FAILPOINTS=1
+tests_unit_shm_test_flight_LDADD = libbase.a $(BASE_LIBS) $(UNIT_LIBS)
