@@ -48,8 +48,9 @@ enum flight_join flight_join(struct store *store, const uint8_t key[STORE_KEY_SI
 /* The same of a slot that waits with this ticket, after a wake-up: never begins a new flight. */
 enum flight_join flight_look(struct store *store, const uint8_t key[STORE_KEY_SIZE], int slot,
                              int64_t max_age_ms, struct flight_ticket *ticket, unsigned *failures);
-/* Without a lock: could flight_look say something else than WAIT? */
-bool flight_has_changed(const struct store *store, const struct flight_ticket *ticket);
+/* Without a lock: could flight_look say something else than WAIT, or has the slot been woken since
+ * it looked last? */
+bool flight_has_changed(const struct store *store, const struct flight_ticket *ticket, int slot);
 
 #define FLIGHT_FAILURES_MAX 3
 

@@ -127,7 +127,7 @@ void gateway_wake(struct gateway *gateway) {
     gateway->round++;
     while (flight != NULL) {
         bool is_new = flight->round != gateway->round &&
-                      flight_has_changed(gateway->env.store, &flight->ticket);
+                      flight_has_changed(gateway->env.store, &flight->ticket, gateway->env.slot);
         flight->round = gateway->round;
         if (is_new) {
             look(gateway, flight);

@@ -226,9 +226,11 @@ enum flight_join flight_look(struct store *store, const uint8_t key[STORE_KEY_SI
     return result;
 }
 
-bool flight_has_changed(const struct store *store, const struct flight_ticket *ticket) {
-    struct flight flight = unpack(atomic_load(&entry_at(store, ticket->index)->word));
-    return flight.number != ticket->number || flight.state != FLIGHT_LED || !is_led(store, &flight);
+bool flight_has_changed(const struct store *store, const struct flight_ticket *ticket, int slot) {
+    struct flight_entry *entry = entry_at(store, ticket->index);
+    struct flight flight = unpack(atomic_load(&entry->word));
+    return (atomic_load(waiting_word(entry, slot)) & waiting_bit(slot)) == 0 ||
+           flight.number != ticket->number || flight.state != FLIGHT_LED || !is_led(store, &flight);
 }
 
 void flight_leave(struct store *store, const struct flight_ticket *ticket, int slot) {

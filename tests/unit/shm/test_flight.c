@@ -61,13 +61,13 @@ START_TEST(the_first_leads_and_the_others_wait_for_its_answer) {
     ck_assert_int_eq(join(b, &waits), FLIGHT_WAIT);
     ck_assert_int_eq(join(c, &other), FLIGHT_WAIT);
     ck_assert(flight_is_awaited(store, &led, a));
-    ck_assert(!flight_has_changed(store, &waits));
+    ck_assert(!flight_has_changed(store, &waits, b));
     ck_assert_int_eq(look(b, &waits), FLIGHT_WAIT); /* woken for nothing: goes on */
     put();
     ck_assert_int_eq(look(c, &other), FLIGHT_STORED); /* before its end, too */
     flight_end(store, &led, a);
     ck_assert(is_woken(b) && !is_woken(a));
-    ck_assert(flight_has_changed(store, &waits));
+    ck_assert(flight_has_changed(store, &waits, b));
     ck_assert_int_eq(look(b, &waits), FLIGHT_STORED);
     ck_assert_int_eq(join(a, &led), FLIGHT_STORED);
     ck_assert_uint_eq(flight_count(store), 0);
@@ -98,7 +98,7 @@ START_TEST(an_answer_that_is_not_stored_is_nobodys) {
     ck_assert_int_eq(join(c, &other), FLIGHT_LEAD);
     ck_assert_uint_eq(other.index, waits.index);
     ck_assert_uint_ne(other.number, waits.number);
-    ck_assert(flight_has_changed(store, &waits));
+    ck_assert(flight_has_changed(store, &waits, b));
     ck_assert_int_eq(look(b, &waits), FLIGHT_ALONE);
     flight_end(store, &led, a); /* over long ago: ends nothing */
     ck_assert_uint_eq(flight_count(store), 1);
@@ -153,7 +153,7 @@ START_TEST(a_leader_that_died_has_one_heir) {
     board_release(region, a);
     wake_all(region);
     ck_assert(is_woken(b) && is_woken(c));
-    ck_assert(flight_has_changed(store, &waits));
+    ck_assert(flight_has_changed(store, &waits, b));
     ck_assert_int_eq(look(b, &waits), FLIGHT_LEAD);
     ck_assert_uint_eq(failures, 0);
     ck_assert_int_eq(look(c, &other), FLIGHT_WAIT);
