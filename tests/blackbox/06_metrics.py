@@ -45,6 +45,7 @@ EXPECTED = {
     "optiroute_requests_in_flight": ("gauge", set()),
     "optiroute_worker_restarts_total": ("counter", {"reason"}),
     "optiroute_workers": ("gauge", set()),
+    "optiroute_workers_ready": ("gauge", set()),
     "optiroute_log_dropped_total": ("counter", set()),
     "optiroute_config_last_reload_successful": ("gauge", set()),
     "optiroute_config_generation": ("gauge", set()),
@@ -134,6 +135,9 @@ def test_a_fresh_daemon_shows_what_will_count(daemons):
     for provider in ("small", "large", "pace", "broken"):
         assert [value for (name, labels), value in metrics.series.items()
                 if name == "llm_total_cost_usd_total" and ("provider", provider) in labels]
+        for name in ("llm_unknown_price_total", "llm_usage_invalid_total"):
+            assert {value for (series, labels), value in metrics.series.items()
+                    if series == name and ("provider", provider) in labels} == {0}, name
     for reason in ("cache", "coalesced", "routing"):
         assert [1 for (name, labels) in metrics.series if name == "llm_saved_cost_usd_total"
                 and ("reason", reason) in labels]
@@ -166,7 +170,7 @@ def test_counts_agree_with_what_was_asked(used):
     assert metrics.total("llm_circuit_transitions_total", to="open", **up) == 1
     assert metrics.total("llm_breaker_stale_reports_total", **up) == 1
     assert metrics.total("llm_circuit_state", **up) == 2
-    assert metrics.total("optiroute_workers") == 2
+    assert metrics.total("optiroute_workers") == metrics.total("optiroute_workers_ready") == 2
     assert metrics.total("optiroute_config_generation") == 1
     assert metrics.total("optiroute_config_last_reload_successful") == 1
     assert metrics.total("optiroute_build_info") == 1
