@@ -189,3 +189,6 @@ class Scene:
             for number in range(100):
                 self.ask(f"down for good {number}", 503, provider="down")
             self.seen()
+        # rules are reckoned some time after the look that brought the news
+        failed = "instance:http_requests_failed:ratio_rate5m"
+        eventually(lambda: (self.prometheus.value(failed) or 0) > 0.5, what="the rules know")

@@ -203,11 +203,12 @@ def test_annotations_mark_the_start_and_the_reload(scene):
 # -- and what it shows -----------------------------------------------------------------------------
 
 def panel_total(scene, title, reference="A"):
-    """The sum over the lines of a panel, as of the end."""
+    """The sum over the lines of a panel: the last number of each."""
     panel = [one for one in PANELS if one["title"] == title][0]
     target = [one for one in panel["targets"] if one["refId"] == reference][0]
     expression = interpolated(target["expr"], everything(scene))
-    return sum(values[-1] for _, values in asked(scene, expression, target.get("instant", False)))
+    return sum([value for value in values if math.isfinite(value)][-1]
+               for _, values in asked(scene, expression, target.get("instant", False)))
 
 
 def test_what_was_spent_and_saved_is_what_the_daemon_says(scene):
