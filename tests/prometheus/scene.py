@@ -7,17 +7,20 @@ trouble: a circuit is open, the last reload has failed, money runs. Another targ
 is not there at all.
 """
 import contextlib
+import mmap
 import os
 import pathlib
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import time
 
 import yaml
 
-TOP = pathlib.Path(__file__).resolve().parents[2]
+HERE = pathlib.Path(__file__).resolve().parent
+TOP = HERE.parents[1]
 sys.path.insert(0, str(TOP / "tests" / "blackbox"))
 from mock import Mock, upstream  # noqa: E402
 from optiroute import Daemon, compose, eventually, merged  # noqa: E402
@@ -38,7 +41,7 @@ def prometheus_config(*targets):
     return config
 
 
-def settings(mock, nowhere):
+def settings(mock, nowhere, cache):
     """up: an upstream with everyday faults; denied: one that refuses the key; dear: one that costs;
     down: an address where nobody is; unpriced: a model without a price; shaky: a route that falls
     back each time."""
@@ -46,6 +49,7 @@ def settings(mock, nowhere):
                 "simulated": {"latency": "1ms", "per_token": "0ms", "max_latency": "1ms"}}
     return {
         "access_log": "/dev/full",  # every line is lost
+        "cache": {"file": str(cache)},
         "providers": {
             "unpriced": unpriced,
             "up": upstream(mock, "openai", retry={"attempts": 1, "backoff": "1ms"},
@@ -73,7 +77,9 @@ class Scene:
             closed.bind(("127.0.0.1", 0))
             nowhere = closed.getsockname()[1]
             self.mock = stack.enter_context(Mock())
-            self.daemon = stack.enter_context(Daemon(settings(self.mock, nowhere)))
+            self.cache = directory / "cache"
+            self.daemon = stack.enter_context(
+                Daemon(settings(self.mock, nowhere, self.cache)))
             self.target = "%s:%d" % self.daemon.metrics_address
             self.config = prometheus_config(self.target, f"127.0.0.1:{nowhere}")
             self.prometheus = stack.enter_context(Prometheus(directory, self.config))
@@ -93,6 +99,8 @@ class Scene:
             self.seen()
         self.daemon.reload(merged(self.daemon.settings, {"workers": 1}))
         self.seen()
+        self.damage_an_answer()
+        self.keep_the_locks()
         self.lose_the_worker()
         self.trouble()
 
@@ -164,6 +172,31 @@ class Scene:
         eventually(lambda: self.daemon.metrics().total("llm_client_aborts_total") > before)
 
     # -- the end --
+
+    def damage_an_answer(self):
+        """In the cache's memory, which is a file: bad memory does the same."""
+        text = self.ask("damaged").json()["text"].encode()
+        with open(self.cache, "r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
+            at = memory.find(text)
+            assert at != -1 == memory.find(text, at + 1)
+            memory[at] ^= 1
+        assert self.ask("damaged").json()["cached"] is False
+
+    def keep_the_locks(self):
+        """Nobody gets at the cache, and everybody is answered; then their holder dies."""
+        with subprocess.Popen([sys.executable, HERE / "hold_locks.py", self.cache], text=True,
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+            assert int(holder.stdout.readline()) > 0
+            for number in range(10):
+                self.ask(f"short {number % ROUNDS}")
+            holder.stdin.close()
+        assert self.ask("short 0").json()["cached"] is True
+
+        def counted(name, **labels):
+            return self.daemon.metrics().total(f"optiroute_cache_{name}_total", **labels)
+
+        eventually(lambda: counted("lock_timeouts") > 10, what="workers count them once a second")
+        eventually(lambda: counted("shard_recoveries", result="clean") > 0, what="and these")
 
     def lose_the_worker(self):
         """One that dies of its own fault soon after it was started waits longer each time before it
