@@ -24,13 +24,14 @@ declare -A about=(
     [clang]="clang, warnings as errors: unit tests, fuzz corpora, layers"
     [blackbox]="real daemons, the plain gcc build"
     [sdk]="the clients of OpenAI, Anthropic, LangChain and Vercel, unmodified, in Python and JavaScript"
+    [prometheus]="a real Prometheus: every query of the dashboard, every rule and alert"
     [asan]="AddressSanitizer, UBSan and failpoints: unit tests, then real daemons"
     [tsan]="ThreadSanitizer: the shared-memory tests"
     [lint]="cppcheck, clang-tidy, shellcheck, layers"
     [format]="clang-format"
     [dist]="make distcheck: archive, out-of-tree build, install, uninstall"
 )
-all_stages=(gcc clang blackbox sdk asan tsan lint format dist)
+all_stages=(gcc clang blackbox sdk prometheus asan tsan lint format dist)
 
 # ---- what a stage may use -------------------------------------------------------------------------
 
@@ -219,6 +220,11 @@ stage_sdk() {
     pytest_run gcc tests/sdk "$out/sdk/venv/bin/python" || status=1
     node_run gcc || status=1
     return $status
+}
+
+stage_prometheus() {
+    build gcc CC=gcc --enable-werror
+    pytest_run gcc tests/prometheus
 }
 
 stage_asan() {
