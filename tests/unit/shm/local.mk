@@ -1,6 +1,7 @@
 # Unit tests of layer shm, one program per module.
 SHM_UNIT_LIBS = libshm.a libbase.a $(BASE_LIBS) $(UNIT_LIBS)
 noinst_HEADERS += \
+	tests/unit/shm/kill_test.h \
 	tests/unit/shm/shm_test.h \
 	tests/unit/shm/store_hammer.h
 
