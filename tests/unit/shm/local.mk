@@ -53,6 +53,17 @@ tests_unit_shm_test_store_kill_CPPFLAGS = $(AM_CPPFLAGS) -DENABLE_FAILPOINTS=1
 tests_unit_shm_test_store_kill_LDADD = libbase.a $(BASE_LIBS) $(UNIT_LIBS)
 
 # As test_store_kill: with failpoints of its own.
+check_PROGRAMS += tests/unit/shm/test_store_stopped
+tests_unit_shm_test_store_stopped_SOURCES = tests/unit/shm/test_store_stopped.c $(SHM_SOURCES)
+tests_unit_shm_test_store_stopped_CPPFLAGS = $(AM_CPPFLAGS) -DENABLE_FAILPOINTS=1
+tests_unit_shm_test_store_stopped_LDADD = libbase.a $(BASE_LIBS) $(UNIT_LIBS)
+
+# With a clock and a wait of its own, so the lock alone is linked.
+check_PROGRAMS += tests/unit/shm/test_lock_patience
+tests_unit_shm_test_lock_patience_SOURCES = tests/unit/shm/test_lock_patience.c src/shm/lock.c
+tests_unit_shm_test_lock_patience_LDADD = libbase.a $(BASE_LIBS) $(UNIT_LIBS)
+
+# As test_store_kill: with failpoints of its own.
 check_PROGRAMS += tests/unit/shm/test_region_file
 tests_unit_shm_test_region_file_SOURCES = tests/unit/shm/test_region_file.c $(SHM_SOURCES)
 tests_unit_shm_test_region_file_CPPFLAGS = $(AM_CPPFLAGS) -DENABLE_FAILPOINTS=1
