@@ -127,13 +127,18 @@ def children(pid):
         return []
 
 
-def is_alive(pid):
-    """Neither gone nor a zombie."""
+def proc_state(pid):
+    """The letter of ps: R, S, T (stopped), Z ...; "" when it is gone."""
     try:
         with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
+            return file.read().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
-        return False
+        return ""
+
+
+def is_alive(pid):
+    """Neither gone nor a zombie."""
+    return proc_state(pid) not in ("", "Z")
 
 
 def proc_status(pid, key):

@@ -5,7 +5,7 @@
  * failpoint names says which there are (base/failpoint.h), a first run of the work which of them it
  * passes and how often, and kill_assert_covered fails for a step that was not reached.
  *
- * One round of a case, for each point that its work passes:
+ * For each point that the work of a case passes:
  *
  *     world = prepare(seed); a child does work(world) and is killed at one of its passes of the
  *     point; check(world, point); finish(world)
@@ -111,23 +111,35 @@ struct kill_case {
     void (*finish)(void *world);
 };
 
-/* One round: each point that the work passes, at a pass that the seed chooses. */
-static inline void kill_everywhere(const struct kill_case *one, uint64_t seed) {
+/* What the work of this seed passes, and how often: run in this process, killed nowhere. */
+static inline void kill_learn(const struct kill_case *one, uint64_t seed, int *passes) {
     void *world = one->prepare(seed);
     kill_forget_passes();
     one->work(world);
     one->finish(world);
-    int passes[KILL_POINTS_MAX];
-    int known = kill_point_count;
-    for (int i = 0; i < known; i++) {
+    for (int i = 0; i < kill_point_count; i++) {
         passes[i] = kill_points[i].passes;
     }
-    uint64_t random = seed;
-    for (int i = 0; i < known; i++) {
-        if (passes[i] > 0) {
-            world = one->prepare(seed);
+}
+
+/* Seeds 1, 2, 3 ...; with each a child is killed at each point that the work passes, at a pass that
+ * the seed chooses, until `rounds` died at it. The worlds of a case are of so many kinds in turn.
+ */
+static inline void kill_everywhere(const struct kill_case *one, int kinds, int rounds) {
+    int kills[KILL_POINTS_MAX] = {0};
+    for (uint64_t seed = 1; seed <= (uint64_t)(kinds * rounds); seed++) {
+        int passes[KILL_POINTS_MAX] = {0};
+        kill_learn(one, seed, passes);
+        uint64_t random = seed;
+        int known = kill_point_count;
+        for (int i = 0; i < known; i++) {
+            if (passes[i] == 0 || kills[i] == rounds) {
+                continue;
+            }
+            void *world = one->prepare(seed);
             int pass = 1 + (int)(test_random(&random) % (uint64_t)passes[i]);
             kill_at(one->work, world, kill_points[i].name, pass);
+            kills[i]++;
             kill_points[i].kills++;
             one->check(world, kill_points[i].name);
             one->finish(world);
