@@ -10,10 +10,9 @@
  *     world = prepare(seed); a child does work(world) and is killed at one of its passes of the
  *     point; check(world, point); finish(world)
  *
- * How another module joins (coalescing's hand-over, say): failpoints named flight.verb.step in
- * src/shm/flight.c, a program test_flight_kill.c with a `struct kill_case` of its own for each role
- * (leader, follower, who hands over), kill_everywhere for each, kill_assert_covered("flight.", 20).
- * test_store_kill's `owners` says which program answers for which names; one that no program
+ * How another module joins: failpoints named module.verb.step, a `struct kill_case` for each role
+ * in a program of its own (test_flight.c), kill_everywhere for each, kill_assert_covered("module.",
+ * 20). test_store_kill's `owners` says which program answers for which names; one that no program
  * answers for fails there.
  */
 #ifndef OPTIROUTE_TESTS_KILL_TEST_H
@@ -116,10 +115,10 @@ static inline void kill_learn(const struct kill_case *one, uint64_t seed, int *p
     void *world = one->prepare(seed);
     kill_forget_passes();
     one->work(world);
-    one->finish(world);
     for (int i = 0; i < kill_point_count; i++) {
         passes[i] = kill_points[i].passes;
     }
+    one->finish(world);
 }
 
 /* Seeds 1, 2, 3 ...; with each a child is killed at each point that the work passes, at a pass that

@@ -9,11 +9,10 @@
 #include <sys/mman.h>
 
 #include "../../../src/shm/region_layout.h"
-#include "base/failpoint.h"
+#include "kill_test.h"
 #include "shm/board.h"
 #include "shm/flight.h"
 #include "shm/wake.h"
-#include "shm_test.h"
 
 static struct region *region;
 static struct store *store;
@@ -215,71 +214,68 @@ END_TEST
 /* -- sudden death at every step of the hand-over ------------------------------------------------
  */
 
-static const char *deadly; /* the step at which this very process dies; NULL: none */
-
-void failpoint_pass(const char *name);
-bool failpoint_fails(const char *name);
-void failpoint_pass(const char *name) {
-    if (deadly != NULL && strcmp(name, deadly) == 0) {
-        (void)raise(SIGKILL);
-    }
-}
-bool failpoint_fails(const char *name) {
-    (void)name;
-    return false;
-}
-
-static const char *const steps[] = {
-    "flight.lead.1", "flight.lead.2", "flight.wait.1",
-    "flight.end.1",  "flight.end.2",  "flight.end.3",
+/* The process that dies is in slot a. In every second world it joins a flight that b leads, else it
+ * leads one itself. */
+struct world {
+    bool has_leader;
+    struct flight_ticket before;
 };
 
-/* A process of its own in slot a, which joins, and if it leads, answers and ends its flight. */
-static void live_and_die(const char *step) {
-    pid_t pid = fork();
-    ck_assert_int_ne(pid, -1);
-    if (pid == 0) {
-        struct flight_ticket ticket;
-        deadly = step;
-        if (join(a, &ticket) == FLIGHT_LEAD) {
-            put();
-            flight_end(store, &ticket, a);
-        }
-        _exit(0);
+static void *death_prepare(uint64_t seed) {
+    static struct world world;
+    test_key(1000 + seed, key);
+    world.has_leader = seed % 2 == 1;
+    if (world.has_leader) {
+        ck_assert_int_eq(join(b, &world.before), FLIGHT_LEAD);
     }
-    int status;
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "%s was not reached", step);
+    return &world;
+}
+
+static void death_work(void *argument) {
+    struct flight_ticket ticket;
+    (void)argument;
+    if (join(a, &ticket) == FLIGHT_LEAD) {
+        put();
+        flight_end(store, &ticket, a);
+    }
+}
+
+/* Whoever waits or comes later has an answer or leads, and of those exactly one. */
+static void death_check(void *argument, const char *point) {
+    struct world *world = argument;
+    struct flight_ticket after;
+    enum flight_join first = FLIGHT_LEAD;
     board_release(region, a); /* as the master does */
     wake_all(region);
     ck_assert_int_eq(board_claim(region, BOARD_WORKER, 1), a);
+    (void)is_woken(c);
+    if (!world->has_leader) {
+        first = join(b, &world->before);
+        ck_assert_msg(first == FLIGHT_LEAD || first == FLIGHT_STORED, "%s: %d", point, first);
+    }
+    enum flight_join next = join(c, &after);
+    ck_assert_msg(next == (first == FLIGHT_STORED ? FLIGHT_STORED : FLIGHT_WAIT), "%s: %d", point,
+                  next);
+    if (next == FLIGHT_WAIT) {
+        put();
+        flight_end(store, &world->before, b);
+        ck_assert(is_woken(c));
+        ck_assert_int_eq(look(c, &after), FLIGHT_STORED);
+    }
 }
 
-/* Twenty times each: whoever waits or comes later has an answer or leads, exactly one of them. */
-START_TEST(a_death_at_any_step_leaves_somebody_to_lead) {
-    for (uint64_t round = 0; round < 20; round++) {
-        bool has_leader = strcmp(steps[_i], "flight.wait.1") == 0;
-        test_key(1000 + round, key);
-        struct flight_ticket before, after;
-        enum flight_join first = FLIGHT_ALONE;
-        if (has_leader) { /* the one that dies waits for b */
-            ck_assert_int_eq(join(b, &before), FLIGHT_LEAD);
-        }
-        live_and_die(steps[_i]);
-        if (!has_leader) {
-            first = join(b, &before);
-            ck_assert(first == FLIGHT_LEAD || first == FLIGHT_STORED);
-        }
-        enum flight_join second = join(c, &after);
-        ck_assert_int_eq(second, first == FLIGHT_STORED ? FLIGHT_STORED : FLIGHT_WAIT);
-        if (second == FLIGHT_WAIT) {
-            put();
-            flight_end(store, &before, b);
-            ck_assert(is_woken(c));
-            ck_assert_int_eq(look(c, &after), FLIGHT_STORED);
-        }
-        ck_assert(store_delete(store, key));
+static void death_finish(void *argument) {
+    struct world *world = argument;
+    if (world->has_leader) {
+        flight_end(store, &world->before, b);
     }
+    (void)store_delete(store, key);
+}
+
+START_TEST(a_death_at_any_step_leaves_somebody_to_lead) {
+    static const struct kill_case dies = {death_prepare, death_work, death_check, death_finish};
+    kill_everywhere(&dies, 2, 20);
+    kill_assert_covered("flight.", 20);
 }
 END_TEST
 
@@ -338,8 +334,7 @@ static Suite *make_suite(void) {
     tcase_add_test(cases, who_leaves_is_not_waited_for);
     tcase_add_test(cases, a_full_set_lets_requests_go_alone);
     tcase_add_test(cases, without_a_store_everybody_is_alone);
-    tcase_add_loop_test(cases, a_death_at_any_step_leaves_somebody_to_lead, 0,
-                        sizeof(steps) / sizeof(steps[0]));
+    tcase_add_test(cases, a_death_at_any_step_leaves_somebody_to_lead);
     tcase_add_test(cases, never_two_leaders);
     suite_add_tcase(suite, cases);
     return suite;

@@ -294,7 +294,7 @@ static const struct {
     {"store.", "test_store_kill"},
     {"lock.", "test_store_kill"},
     {"region.", "test_region_file"},
-    {"flight.", "test_flight_kill"},
+    {"flight.", "test_flight"},
 };
 
 static bool is_owned(const char *name) {
