@@ -24,7 +24,7 @@ struct window {
     size_t end;   /* behind the last byte */
 };
 
-static const struct http_fault no_memory = {503, "out of memory"};
+static const struct http_fault no_memory = {503, "out of memory", "no_memory"};
 
 /* ---- handing over ---- */
 
@@ -73,8 +73,8 @@ static const struct http_head *parse_again(struct http_conn *conn, const char *d
 }
 
 void conn_time_out(struct http_conn *conn) {
-    static const struct http_fault slow_head = {408, "request head did not come in time"};
-    static const struct http_fault slow_body = {408, "request body did not come in time"};
+    static const struct http_fault slow_head = {408, "request head did not come in time", NULL};
+    static const struct http_fault slow_body = {408, "request body did not come in time", NULL};
     conn->server->turn_ns = conn->server->now_ns();
     if (conn->state == CONN_BODY) {
         conn_fault(conn, parse_again(conn, conn->in.data), &slow_body);
@@ -108,15 +108,23 @@ static bool take_head(struct http_conn *conn, struct window *w) {
         conn_fault(conn, NULL, &fault);
         return false;
     case HTTP_PARSE_PARTIAL:
-        conn_set_deadline(conn, conn->started_ns + server->limits.header_timeout_ms * NS_PER_MS);
+        if (conn->place == HTTP_REGULAR) {
+            conn_set_deadline(conn,
+                              conn->started_ns + server->limits.header_timeout_ms * NS_PER_MS);
+        }
         return false;
     default:
         break;
     }
+    if (conn->place != HTTP_REGULAR && above_refuses(conn, &server->head, &fault)) {
+        conn_fault(conn, &server->head, &fault);
+        return false;
+    }
     conn->head_size = server->head.size;
     conn->body_started_ns = server->turn_ns;
     conn->continue_due = server->head.expect_continue;
-    http_body_begin(&conn->body, &server->head, server->limits.max_body_bytes);
+    http_body_begin(&conn->body, &server->head,
+                    conn->place == HTTP_REGULAR ? server->limits.max_body_bytes : 0);
     return true;
 }
 

@@ -208,7 +208,8 @@ int child_open(struct child *child, const struct child_env *env, const struct ch
     return 0;
 }
 
-int child_serve(struct child *child, struct http_server *server, struct tls_context *tls) {
+int child_serve(struct child *child, struct http_server *server, struct tls_context *tls,
+                const struct capacity *capacity) {
     const struct child_env *env = child->env;
     child->server = server;
     struct acceptor_params params = {
@@ -217,6 +218,8 @@ int child_serve(struct child *child, struct http_server *server, struct tls_cont
         .server = server,
         .tls = tls,
         .region = env->region,
+        .metrics = &child->metrics,
+        .capacity = *capacity,
         .generation = env->generation,
         .slot = env->slot,
         .balances = env->role == BOARD_WORKER,

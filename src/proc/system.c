@@ -92,6 +92,11 @@ uint64_t system_raise_file_limit(void) {
     return setrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_max : before;
 }
 
+uint64_t system_file_limit(void) {
+    struct rlimit limit;
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_max : 0;
+}
+
 int system_die_with(pid_t master) {
     /* The comparison comes second: a master that ended before prctl sends nothing. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1 || getppid() != master) {

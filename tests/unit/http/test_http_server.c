@@ -315,7 +315,7 @@ static int connect_tcp(void) {
     ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&address, &size), 0);
     ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, size), 0);
     int accepted = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    ck_assert_int_eq(http_server_add(harness.server, accepted, NULL, NULL), 0);
+    ck_assert_int_eq(http_server_add(harness.server, accepted, NULL, NULL, HTTP_REGULAR), 0);
     close(listener);
     return fd;
 }
@@ -715,10 +715,8 @@ END_TEST
 START_TEST(test_counts) {
     int fds[10];
     for (int i = 0; i < 10; i++) {
-        ck_assert(!http_server_is_full(harness.server));
         fds[i] = harness_connect();
     }
-    ck_assert(http_server_is_full(harness.server));
     ck_assert_int_eq(http_server_stats(harness.server)->idle, 10);
     harness_say_str(fds[0], "GET ");
     harness_step();

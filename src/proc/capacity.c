@@ -1,0 +1,45 @@
+/* capacity: see proc/capacity.h. No state, no system calls. */
+#include "config.h"
+
+#include "proc/capacity.h"
+
+#include <stdio.h>
+
+#define BASE 32       /* open in every process before its first connection: loop, pipes, logs, sockets */
+#define ABOVE_MAX 64  /* a health check is pushed out only when so many come between its connection
+                         and its request */
+#define OTHERS_MAX 128 /* connections to providers of clients that are in, name look-ups, log files */
+
+static int64_t clamp(int64_t value, int64_t least, int64_t most) {
+    return value < least ? least : value > most ? most : value;
+}
+
+struct capacity capacity_of(int64_t most, unsigned processes, uint64_t nofile) {
+    int64_t files = nofile < INT32_MAX ? (int64_t)nofile : INT32_MAX;
+    struct capacity capacity = {.above = clamp(files / 16, 4, ABOVE_MAX)};
+    capacity.descriptors = files - capacity.above - clamp(files / 8, 8, OTHERS_MAX);
+    int64_t room = clamp(capacity.descriptors - BASE, 1, INT32_MAX) * processes;
+    if (processes > 1) {
+        room = clamp(room * 8 / 9, 1, INT64_MAX);
+    }
+    capacity.connections = most < room ? most : room;
+    return capacity;
+}
+
+uint64_t capacity_nofile(int64_t most, unsigned processes) {
+    int64_t share = processes > 1 ? (most * 9 + 8 * processes - 1) / (8 * processes) : most;
+    return (uint64_t)(share + 1 + BASE + ABOVE_MAX + OTHERS_MAX);
+}
+
+bool capacity_is_short(int64_t most, unsigned processes, uint64_t nofile, char *line, size_t size) {
+    struct capacity capacity = capacity_of(most, processes, nofile);
+    if (capacity.connections >= most) {
+        return false;
+    }
+    snprintf(line, size,
+             "a process may have %llu open files, which is room for %lld connections and not for "
+             "max_connections (%lld): raise nofile (ulimit -n, LimitNOFILE=) to %llu",
+             (unsigned long long)nofile, (long long)capacity.connections, (long long)most,
+             (unsigned long long)capacity_nofile(most, processes));
+    return true;
+}
