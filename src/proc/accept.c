@@ -189,6 +189,7 @@ static void on_accept_failed(struct acceptor *acceptor, int listening_fd, int re
     case EMFILE:
     case ENFILE:
         if (turn_away_next(acceptor, listening_fd)) {
+            acceptor_publish(acceptor);
             return;
         }
         break;

@@ -230,6 +230,7 @@ int child_serve(struct child *child, struct http_server *server, struct tls_cont
         return -1;
     }
     board_beat(env->region, env->slot);
+    log_mute(false);
     board_set_state(env->region, env->slot, BOARD_READY);
     const char ring = 'r';
     /* A full pipe rings as well; and the master looks at the board now and then. */

@@ -78,6 +78,9 @@ struct master {
     int64_t leave_ns;    /* LEAVING: until when */
     int64_t watchdog_ns; /* next message; NEVER without a watchdog */
     unsigned quits;      /* how often we were told to end */
+    int64_t bad_start_said_ns;  /* when the log last heard of one more bad start; 0: never */
+    unsigned bad_starts_unsaid; /* since then */
+    int64_t repeat_said_ns;     /* when a child after a bad start last had a voice; 0: never */
     bool wants_reload, wants_reopen, wants_upgrade;
     bool announced;    /* the first generation was ready once */
     bool metrics_told; /* DRAINING: the metrics worker was told too */

@@ -79,16 +79,25 @@ static struct http_limits limits_of(const struct conf *conf, const struct capaci
     };
 }
 
+/* What is wrong with a file may be that there is no descriptor for it: that is not the
+ * configuration's fault and passes. */
+static int status_of(int reason) {
+    bool passes = reason == EMFILE || reason == ENFILE || reason == ENOMEM || reason == ENOSPC;
+    return passes ? 1 : SPAWN_EXIT_CONFIGURATION;
+}
+
 /* 0, or the exit status; logged. */
 static int read_tls(struct worker *worker, const struct conf *conf) {
     if (conf->tls.certificate[0] == '\0') {
         return 0;
     }
     char error[1024];
+    errno = 0; /* OpenSSL keeps what the system said of the files */
     worker->tls = tls_context_new(conf->tls.certificate, conf->tls.key, error, sizeof(error));
     if (worker->tls == NULL) {
+        int status = status_of(errno);
         log_error("tls: %s", error);
-        return SPAWN_EXIT_CONFIGURATION;
+        return status;
     }
     return 0;
 }
@@ -134,8 +143,9 @@ static int build(struct worker *worker, const struct child_env *env) {
     }
     worker->access_log = access_log_open(conf->access_log);
     if (worker->access_log == NULL) {
+        status = status_of(errno);
         log_error("access log %s: %s", conf->access_log, strerror(errno));
-        return SPAWN_EXIT_CONFIGURATION;
+        return status;
     }
     if (child_open(&worker->child, env, &hooks) == -1 || build_gateway(worker, env) == -1) {
         return 1;
