@@ -34,6 +34,7 @@ struct http_exchange; /* one request and its answer; lives inside its connection
 
 struct http_limits {
     int64_t max_body_bytes;     /* 413 before it is read */
+    int64_t max_input_bytes;    /* of all requests that are being read; above it 503 */
     int64_t max_above;          /* connections above the limit, held at once */
     int64_t above_ms;           /* from accept to a whole head of such a one */
     struct bytes busy_answer;   /* a whole answer, for who is above the limit and said nothing */
@@ -55,7 +56,7 @@ enum http_abort {
 
 /* Where a connection stands; what the limits are is its adder's business. */
 enum http_place {
-    HTTP_REGULAR,
+    HTTP_REGULAR, /* turned away from here is who sends a body that there is no memory for */
     HTTP_ABOVE_CONNECTIONS, /* more than may be connected */
     HTTP_ABOVE_DESCRIPTORS, /* more than there are descriptors for */
     HTTP_PLACES

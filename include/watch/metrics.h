@@ -119,7 +119,13 @@ enum metric_route_reason {
 enum metric_recovery { RECOVERY_CLEAN, RECOVERY_REBUILT, RECOVERY_EMPTIED, RECOVERY_COUNT };
 enum metric_circuit { CIRCUIT_CLOSED, CIRCUIT_HALF_OPEN, CIRCUIT_OPEN, CIRCUIT_COUNT };
 /* Which limit was reached when a client was told to come again. */
-enum metric_shed { SHED_MAX_CONNECTIONS, SHED_DESCRIPTORS, SHED_MAX_CONCURRENCY, SHED_COUNT };
+enum metric_shed {
+    SHED_MAX_CONNECTIONS,
+    SHED_DESCRIPTORS,
+    SHED_MEMORY,
+    SHED_MAX_CONCURRENCY,
+    SHED_COUNT
+};
 enum metric_restart_reason { RESTART_SIGNAL, RESTART_EXIT, RESTART_BOOT, RESTART_REASON_COUNT };
 
 /* How an attempt at a provider ended: the small enum that retry, breaker, metrics and log share.

@@ -92,6 +92,7 @@ struct http_conn {
     int64_t body_started_ns;
     size_t head_size; /* BODY: bytes of the head at the start of `in` */
     size_t drained;   /* LINGER: bytes dropped */
+    size_t counted;   /* bytes of `in` that are part of server->input_bytes */
     struct http_parser parser;
     struct http_body body;
     struct buf in;   /* input that waits: part of a request, or requests behind an
@@ -110,6 +111,7 @@ struct http_server {
     void *context;
     int64_t (*now_ns)(void); /* monotonic; tests put their own clock here */
     struct http_server_stats stats;
+    size_t input_bytes; /* in `in` of all connections */
     struct http_conn_list connections;
     struct http_conn_list dead;  /* closed, to be freed */
     struct http_conn_list queue; /* something is to be done after this loop turn */
@@ -177,6 +179,8 @@ void conn_resume(struct http_conn *conn);
 /* HTTP refuses what came; ends in LINGER or CLOSED or in flushing the answer. */
 void conn_fault(struct http_conn *conn, const struct http_head *head,
                 const struct http_fault *fault);
+/* `in` has changed: keeps server->input_bytes right. */
+void conn_count_input(struct http_conn *conn);
 /* Answers 408 to a request that does not come to its end. */
 void conn_time_out(struct http_conn *conn);
 

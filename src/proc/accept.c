@@ -23,6 +23,7 @@ static const struct {
     enum metric_shed reason;
     const char *limit;
 } places[HTTP_PLACES] = {
+    [HTTP_REGULAR] = {SHED_MEMORY, "bytes of request bodies under way"},
     [HTTP_ABOVE_CONNECTIONS] = {SHED_MAX_CONNECTIONS, "connections"},
     [HTTP_ABOVE_DESCRIPTORS] = {SHED_DESCRIPTORS, "open files"},
 };
@@ -45,16 +46,17 @@ static void say_turned_away(struct acceptor *acceptor, enum http_place place, ui
         return;
     }
     *said_ns = now_ns;
+    const struct capacity *capacity = &acceptor->capacity;
+    int64_t limit = place == HTTP_REGULAR             ? capacity->body_bytes
+                    : place == HTTP_ABOVE_CONNECTIONS ? capacity->connections
+                                                      : capacity->descriptors;
     log_warn("the limit of %s (%lld) is reached: clients are turned away with 503, %llu here so far",
-             places[place].limit,
-             (long long)(place == HTTP_ABOVE_CONNECTIONS ? acceptor->capacity.connections
-                                                         : acceptor->capacity.descriptors),
-             (unsigned long long)count);
+             places[place].limit, (long long)limit, (unsigned long long)count);
 }
 
 static void count_turned_away(struct acceptor *acceptor) {
     const struct http_server_stats *stats = http_server_stats(acceptor->server);
-    for (enum http_place place = HTTP_ABOVE_CONNECTIONS; place < HTTP_PLACES; place++) {
+    for (enum http_place place = HTTP_REGULAR; place < HTTP_PLACES; place++) {
         uint64_t fresh = stats->turned_away[place] - acceptor->counted[place];
         if (fresh > 0) {
             acceptor->counted[place] += fresh;

@@ -26,6 +26,12 @@ struct capacity capacity_of(int64_t most, unsigned processes, uint64_t nofile) {
     return capacity;
 }
 
+int64_t capacity_body_bytes(uint64_t memory, int64_t cache, int64_t max_body, unsigned processes) {
+    int64_t there = memory < INT64_MAX ? (int64_t)memory : INT64_MAX;
+    int64_t part = (there - cache) / 2 / processes;
+    return part > 4 * max_body ? part : 4 * max_body;
+}
+
 uint64_t capacity_nofile(int64_t most, unsigned processes) {
     int64_t share = processes > 1 ? (most * 9 + 8 * processes - 1) / (8 * processes) : most;
     return (uint64_t)(share + 1 + BASE + ABOVE_MAX + OTHERS_MAX);

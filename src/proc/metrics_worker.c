@@ -104,6 +104,7 @@ static int build(struct metrics_worker *worker, const struct child_env *env) {
     struct capacity capacity = capacity_of(MAX_CONNECTIONS, 1, system_file_limit());
     struct http_limits limits = {
         .max_body_bytes = MAX_BODY_BYTES,
+        .max_input_bytes = (MAX_CONNECTIONS + capacity.above) * MAX_BODY_BYTES,
         .max_above = capacity.above,
         .above_ms = ABOVE_MS,
         .busy_answer = BYTES_LITERAL("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"

@@ -67,6 +67,7 @@ static const struct child_hooks hooks = {
 static struct http_limits limits_of(const struct conf *conf, const struct capacity *capacity) {
     return (struct http_limits){
         .max_body_bytes = conf->limits.max_body,
+        .max_input_bytes = capacity->body_bytes,
         .max_above = capacity->above,
         .above_ms = ABOVE_MS,
         .busy_answer = api_busy_answer,
@@ -152,6 +153,8 @@ static int build(struct worker *worker, const struct child_env *env) {
     }
     struct capacity capacity =
         capacity_of(conf->limits.max_connections, conf->workers, system_file_limit());
+    capacity.body_bytes = capacity_body_bytes(system_memory(), conf->cache.size,
+                                              conf->limits.max_body, conf->workers);
     struct http_limits limits = limits_of(conf, &capacity);
     struct http_server *server =
         http_server_new(worker->child.base, &limits, &api_callbacks, worker->api);

@@ -126,6 +126,7 @@ static const char *const circuits[CIRCUIT_COUNT] = {
     [CIRCUIT_CLOSED] = "closed", [CIRCUIT_HALF_OPEN] = "half_open", [CIRCUIT_OPEN] = "open"};
 static const char *const sheds[SHED_COUNT] = {[SHED_MAX_CONNECTIONS] = "max_connections",
                                               [SHED_DESCRIPTORS] = "descriptors",
+                                              [SHED_MEMORY] = "memory",
                                               [SHED_MAX_CONCURRENCY] = "max_concurrency"};
 static const char *const restart_reasons[RESTART_REASON_COUNT] = {
     [RESTART_SIGNAL] = "signal", [RESTART_EXIT] = "exit", [RESTART_BOOT] = "boot"};

@@ -61,6 +61,7 @@ static void setup_at(enum http_place place) {
     api = api_new(gateway);
     base = event_base_new();
     struct http_limits limits = {.max_body_bytes = 4 << 20,
+                                 .max_input_bytes = 1 << 30,
                                  .max_above = 2,
                                  .above_ms = 1000,
                                  .busy_answer = api_busy_answer,

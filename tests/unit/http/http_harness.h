@@ -136,6 +136,7 @@ static bool harness_admits(void *context, const struct http_head *head) {
 static void harness_set_up(void) {
     static const struct http_limits limits = {
         .max_body_bytes = 1 << 20,
+        .max_input_bytes = 2 << 20,
         .max_above = 3,
         .above_ms = 1000,
         .busy_answer = BYTES_LITERAL(HARNESS_BUSY),

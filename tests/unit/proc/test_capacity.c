@@ -9,7 +9,9 @@ static const struct {
     int64_t most;
     unsigned processes;
     uint64_t nofile;
-    struct capacity expected;
+    struct {
+        int64_t connections, descriptors, above;
+    } expected;
 } rows[] = {
     /* as much as is wanted */
     {10000, 2, 1 << 20, {10000, (1 << 20) - 192, 64}},
@@ -53,11 +55,21 @@ START_TEST(the_advice_is_right) {
 }
 END_TEST
 
+START_TEST(bodies_have_half_of_what_is_there) {
+    const int64_t mb = 1 << 20;
+    ck_assert_int_eq(capacity_body_bytes(1024 << 20, 256 * mb, 4 * mb, 2), 192 * mb);
+    ck_assert_int_eq(capacity_body_bytes(1024 << 20, 256 * mb, 64 * mb, 2), 256 * mb);
+    ck_assert_int_eq(capacity_body_bytes(256 << 20, 256 * mb, 4 * mb, 1), 16 * mb);
+    ck_assert_int_eq(capacity_body_bytes(UINT64_MAX, 0, 4 * mb, 1), INT64_MAX / 2);
+}
+END_TEST
+
 static Suite *make_suite(void) {
     Suite *suite = suite_create("capacity");
     TCase *tcase = tcase_create("capacity");
     tcase_add_loop_test(tcase, capacities, 0, sizeof(rows) / sizeof(rows[0]));
     tcase_add_test(tcase, the_advice_is_right);
+    tcase_add_test(tcase, bodies_have_half_of_what_is_there);
     suite_add_tcase(suite, tcase);
     return suite;
 }
