@@ -4,11 +4,12 @@
  * One accept4 per wake-up. A worker above 1.125 x average + 0.5 connections looks away for 2 ms and
  * then takes one anyway, so that nobody waits for a stopped neighbour (DESIGN section 8).
  *
- * A connection past a limit is taken too, and http is told that it stands above it, so that a health
- * check is answered and everybody else hears 503 at once (doc/decisions/0009-overload.md). The limit
- * of connections is one of all workers together, so who is turned away does not depend on the worker.
- * Should accept itself fail for want of a descriptor, one that is kept for this is given up for the
- * time of saying so. When that does not work either the acceptor looks away for 100 ms.
+ * A connection past a limit is taken too, and http is told that it stands above it, so that a
+ * health check is answered and everybody else hears 503 at once (doc/decisions/0009-overload.md).
+ * The limit of connections is one of all workers together, so who is turned away does not depend on
+ * the worker. Should accept itself fail for want of a descriptor, one that is kept for this is
+ * given up for the time of saying so. When that does not work either the acceptor looks away for
+ * 100 ms.
  *
  *     OPEN --(above share, 2 ms)--> AWAY --timer--> OPEN, takes one anyway
  *      |  \--(no descriptor, no memory, 100 ms)--> AWAY --timer--> OPEN or AWAY again

@@ -1,6 +1,6 @@
-/* capacity: how many connections there is room for: limits.max_connections against the limit of open
- * files (RLIMIT_NOFILE), and what is kept free below it; and how much may be uploaded at once, which
- * max_connections times max_body would not bound. Pure functions; master, workers and -t.
+/* capacity: how many connections there is room for: limits.max_connections against the limit of
+ * open files (RLIMIT_NOFILE), and what is kept free below it; and how much may be uploaded at once,
+ * which max_connections times max_body would not bound. Pure functions; master, workers and -t.
  *
  *   0        base                                 descriptors        + above              nofile
  *   | files  | connections of clients             | above the limit  | upstream, resolver, log |

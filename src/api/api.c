@@ -307,8 +307,8 @@ static bool on_admits(void *context, const struct http_head *head) {
 }
 
 /* Of a client that was not heard: there is no id, and no form, so the error has the usual one. */
-#define BUSY                                                                                     \
-    "{\"error\":{\"message\":\"too many connections: the server is busy, try again in a moment\","  \
+#define BUSY                                                                                       \
+    "{\"error\":{\"message\":\"too many connections: the server is busy, try again in a moment\"," \
     "\"type\":\"server_error\",\"param\":null,\"code\":\"too_many_connections\"}}"
 #define BUSY_SIZE "152"
 _Static_assert(sizeof(BUSY) - 1 == 152, "the size that the answer tells");

@@ -68,10 +68,10 @@ int conn_open(struct http_server *server, int fd, struct tls_context *tls, const
         conn_close(conn);
         return -1;
     }
-    conn_set_deadline(conn, server->now_ns() + (place == HTTP_REGULAR
-                                                    ? server->limits.header_timeout_ms
-                                                    : server->limits.above_ms) *
-                                                   NS_PER_MS);
+    conn_set_deadline(conn,
+                      server->now_ns() + (place == HTTP_REGULAR ? server->limits.header_timeout_ms
+                                                                : server->limits.above_ms) *
+                                             NS_PER_MS);
     return 0;
 fail:
     free(conn);

@@ -50,8 +50,9 @@ static void say_turned_away(struct acceptor *acceptor, enum http_place place, ui
     int64_t limit = place == HTTP_REGULAR             ? capacity->body_bytes
                     : place == HTTP_ABOVE_CONNECTIONS ? capacity->connections
                                                       : capacity->descriptors;
-    log_warn("the limit of %s (%lld) is reached: clients are turned away with 503, %llu here so far",
-             places[place].limit, (long long)limit, (unsigned long long)count);
+    log_warn(
+        "the limit of %s (%lld) is reached: clients are turned away with 503, %llu here so far",
+        places[place].limit, (long long)limit, (unsigned long long)count);
 }
 
 static void count_turned_away(struct acceptor *acceptor) {

@@ -5,10 +5,13 @@
 
 #include <stdio.h>
 
-#define BASE 32       /* open in every process before its first connection: loop, pipes, logs, sockets */
-#define ABOVE_MAX 64  /* a health check is pushed out only when so many come between its connection
-                         and its request */
-#define OTHERS_MAX 128 /* connections to providers of clients that are in, name look-ups, log files */
+#define BASE 32 /* open in every process before its first connection: loop, pipes, logs, sockets \
+                 */
+#define ABOVE_MAX                                                                    \
+    64 /* a health check is pushed out only when so many come between its connection \
+          and its request */
+#define OTHERS_MAX \
+    128 /* connections to providers of clients that are in, name look-ups, log files */
 
 static int64_t clamp(int64_t value, int64_t least, int64_t most) {
     return value < least ? least : value > most ? most : value;

@@ -75,9 +75,9 @@ struct master {
     struct generation *candidate;   /* of a reload under way, else NULL */
     uint32_t last_number;
     enum master_phase phase;
-    int64_t leave_ns;    /* LEAVING: until when */
-    int64_t watchdog_ns; /* next message; NEVER without a watchdog */
-    unsigned quits;      /* how often we were told to end */
+    int64_t leave_ns;           /* LEAVING: until when */
+    int64_t watchdog_ns;        /* next message; NEVER without a watchdog */
+    unsigned quits;             /* how often we were told to end */
     int64_t bad_start_said_ns;  /* when the log last heard of one more bad start; 0: never */
     unsigned bad_starts_unsaid; /* since then */
     int64_t repeat_said_ns;     /* when a child after a bad start last had a voice; 0: never */

@@ -754,8 +754,8 @@ END_TEST
 
 /* Whatever way a part of a request ends, it is counted no more. */
 START_TEST(test_input_is_counted) {
-    static const char *const begun[] = {"POST /now HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhi",
-                                        "GET /no"};
+    static const char *const begun[] = {
+        "POST /now HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhi", "GET /no"};
     int fd = harness_connect();
     harness_say_str(fd, begun[_i % 2]);
     harness_step();

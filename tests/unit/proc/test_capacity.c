@@ -27,8 +27,7 @@ static const struct {
 };
 
 START_TEST(capacities) {
-    struct capacity capacity =
-        capacity_of(rows[_i].most, rows[_i].processes, rows[_i].nofile);
+    struct capacity capacity = capacity_of(rows[_i].most, rows[_i].processes, rows[_i].nofile);
     ck_assert_int_eq(capacity.connections, rows[_i].expected.connections);
     ck_assert_int_eq(capacity.descriptors, rows[_i].expected.descriptors);
     ck_assert_int_eq(capacity.above, rows[_i].expected.above);
