@@ -1,7 +1,7 @@
-#!/bin/sh
+#!/bin/bash
 # soak: `tests/stress/soak.sh [SECONDS] [SEED]`, half an hour by default; see soak.py. `make soak`, and for
 # a minute in CI (tests/stress/ci.list). Ends for sure: what hangs is ended two minutes after its time.
-set -eu
+set -eu -o pipefail
 cd "$(dirname "$0")"
 export LC_ALL=C
 seconds=${1:-1800}
