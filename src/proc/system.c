@@ -97,30 +97,31 @@ uint64_t system_file_limit(void) {
     return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_max : 0;
 }
 
-/* Version 2 of the groups: what of our own says a number, wherever it is mounted. */
-static uint64_t group_memory(void) {
-    char line[512], path[600];
-    uint64_t most = UINT64_MAX;
-    FILE *file = fopen("/proc/self/cgroup", "re");
-    if (file == NULL) {
-        return most;
-    }
-    while (fgets(line, sizeof(line), file) != NULL) {
-        if (strncmp(line, "0::", 3) == 0) {
-            line[strcspn(line, "\n")] = '\0';
-            snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.max", line + 3);
-            FILE *limit = fopen(path, "re");
-            unsigned long long value;
-            if (limit != NULL && fscanf(limit, "%llu", &value) == 1) { /* else `max` */
-                most = value;
-            }
-            if (limit != NULL) {
-                fclose(limit);
-            }
+/* The first line that begins so, without that beginning and its end; "" when there is none. */
+static void find_line(const char *path, const char *beginning, char *line, size_t size) {
+    size_t skip = strlen(beginning);
+    char text[512];
+    FILE *file = fopen(path, "re");
+    line[0] = '\0';
+    while (file != NULL && line[0] == '\0' && fgets(text, sizeof(text), file) != NULL) {
+        if (strncmp(text, beginning, skip) == 0) {
+            snprintf(line, size, "%.*s", (int)strcspn(text + skip, "\n"), text + skip);
         }
     }
-    fclose(file);
-    return most;
+    if (file != NULL) {
+        fclose(file);
+    }
+}
+
+/* Our control group (version 2, where it is usually mounted) may say a number, or `max`. */
+static uint64_t group_memory(void) {
+    char group[512], path[600], limit[64];
+    int64_t value;
+    find_line("/proc/self/cgroup", "0::", group, sizeof(group));
+    snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.max", group);
+    find_line(path, "", limit, sizeof(limit));
+    bool is_limited = bytes_to_int64(bytes_from_str(limit), &value) && value > 0;
+    return is_limited ? (uint64_t)value : UINT64_MAX;
 }
 
 uint64_t system_memory(void) {
