@@ -5,13 +5,15 @@
 
 #include <stdio.h>
 
-#define BASE 32 /* open in every process before its first connection: loop, pipes, logs, sockets \
-                 */
-#define ABOVE_MAX                                                                    \
-    64 /* a health check is pushed out only when so many come between its connection \
-          and its request */
-#define OTHERS_MAX \
-    128 /* connections to providers of clients that are in, name look-ups, log files */
+#include "shm/region.h"
+
+/* Open in every process before its first connection: loop, pipes, logs, sockets; and a wake-up for
+ * each slot of the board. */
+#define BASE (32 + REGION_SLOTS)
+/* A health check is pushed out only when so many come between its connection and its request. */
+#define ABOVE_MAX 64
+/* Connections to providers of the clients that are in, name look-ups, log files. */
+#define OTHERS_MAX 128
 
 static int64_t clamp(int64_t value, int64_t least, int64_t most) {
     return value < least ? least : value > most ? most : value;

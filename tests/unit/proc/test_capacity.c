@@ -16,12 +16,12 @@ static const struct {
     /* as much as is wanted */
     {10000, 2, 1 << 20, {10000, (1 << 20) - 192, 64}},
     {10000, 2, UINT64_MAX, {10000, INT32_MAX - 192, 64}},
-    /* (1024 - 64 - 128 - 32) x 2 x 8/9 */
-    {10000, 2, 1024, {1422, 832, 64}},
-    {10000, 1, 1024, {800, 832, 64}},
+    /* (1024 - 64 - 128 - 160) x 2 x 8/9 */
+    {10000, 2, 1024, {1194, 832, 64}},
+    {10000, 1, 1024, {672, 832, 64}},
     {700, 2, 1024, {700, 832, 64}},
     /* the parts shrink with the whole, and something always fits */
-    {10000, 1, 256, {176, 208, 16}},
+    {10000, 1, 256, {48, 208, 16}},
     {10000, 1, 30, {1, 18, 4}},
     {10000, 2, 0, {1, -12, 4}},
 };
@@ -48,9 +48,9 @@ START_TEST(the_advice_is_right) {
         }
     }
     ck_assert(capacity_is_short(10000, 2, 1024, line, sizeof(line)));
-    ck_assert_str_eq(line, "a process may have 1024 open files, which is room for 1422 connections "
+    ck_assert_str_eq(line, "a process may have 1024 open files, which is room for 1194 connections "
                            "and not for max_connections (10000): raise nofile (ulimit -n, "
-                           "LimitNOFILE=) to 5850");
+                           "LimitNOFILE=) to 5978");
 }
 END_TEST
 
