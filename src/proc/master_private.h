@@ -78,7 +78,7 @@ struct master {
     int64_t leave_ns;           /* LEAVING: until when */
     int64_t watchdog_ns;        /* next message; NEVER without a watchdog */
     unsigned quits;             /* how often we were told to end */
-    int64_t bad_start_said_ns;  /* when the log last heard of one more bad start; 0: never */
+    int64_t bad_start_due_ns;   /* when the log should hear of one more bad start, a second each */
     unsigned bad_starts_unsaid; /* since then */
     int64_t repeat_said_ns;     /* when a child after a bad start last had a voice; 0: never */
     bool wants_reload, wants_reopen, wants_upgrade;

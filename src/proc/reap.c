@@ -11,6 +11,8 @@
 #include "gateway/breaker.h"
 #include "master_private.h"
 
+#define BAD_STARTS_AHEAD 4 /* so many may be said before their second has come */
+
 static struct seat *find_seat(struct master *master, pid_t pid, struct generation **generation) {
     for (*generation = master->generations; *generation != NULL;
          *generation = (*generation)->older) {
@@ -72,16 +74,18 @@ static void count_restart(const struct master *master, const struct seat *seat, 
     metric_add(&master->counters, METRIC_WORKER_RESTARTS, 1, (unsigned)reason, 0, 0);
 }
 
-/* When processes end as soon as they begin, the log hears of it at most once a second. */
+/* When processes end as soon as they begin, the log hears of it once a second, but for the first.
+ */
 static bool is_worth_saying(struct master *master, const struct seat *seat, int64_t now_ns) {
     if (seat->state != SEAT_DUE || seat->backoff_ns <= SPAWN_BACKOFF_MIN_NS) {
         return true;
     }
-    if (master->bad_start_said_ns != 0 && now_ns - master->bad_start_said_ns < NS_PER_S) {
+    int64_t due_ns = master->bad_start_due_ns > now_ns ? master->bad_start_due_ns : now_ns;
+    if (due_ns - now_ns > BAD_STARTS_AHEAD * NS_PER_S) {
         master->bad_starts_unsaid++;
         return false;
     }
-    master->bad_start_said_ns = now_ns;
+    master->bad_start_due_ns = due_ns + NS_PER_S;
     return true;
 }
 

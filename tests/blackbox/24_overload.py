@@ -441,7 +441,7 @@ def test_a_worker_that_ends_at_its_start_does_not_take_the_machine_along():
         took = time.monotonic() - began
         assert (family_seconds(daemon.pid) - before) / took < 0.05 * SLACK
         said = daemon.log.lines[lines:]
-        assert len(said) <= took, said
+        assert len(said) <= took + 5, said  # one a second, but for the first five
         restarts = daemon.metrics().total("optiroute_worker_restarts_total", reason="boot")
         assert 4 <= restarts <= 14  # 0.1, 0.2, 0.4, 0.8, 1.6, 3.2 s in each seat
         resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, usual)
