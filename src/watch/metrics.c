@@ -351,6 +351,13 @@ void metric_add(const struct metrics *metrics, enum metric_id id, uint64_t value
     counter_add(&metrics->row[cell_of(row, i, j, k)], value);
 }
 
+void metric_add_shared(const struct metrics *metrics, enum metric_id id, uint64_t value, unsigned i,
+                       unsigned j, unsigned k) {
+    const struct metric_row *row = metric_row(id);
+    ASSERT(row->type == METRIC_COUNTER);
+    counter_add_shared(&metrics->row[cell_of(row, i, j, k)], value);
+}
+
 /* How many bounds lie below the value: its bucket, METRIC_BOUNDS for +Inf. Five comparisons and no
  * branch: durations are too scattered to be predicted. */
 static inline unsigned bucket_of(const int64_t bounds[METRIC_BOUNDS], int64_t value) {
