@@ -5,6 +5,7 @@
  * then takes one anyway, so that nobody waits for a stopped neighbour (DESIGN section 8). When the
  * server is full or descriptors are used up it looks away for 100 ms.
  *
+ *  WAITING --acceptor_begin--> OPEN (during an upgrade nobody is served before the take-over)
  *     OPEN --(above share, 2 ms)--> AWAY --timer--> OPEN, takes one anyway
  *      |  \--(full, EMFILE, 100 ms)--> AWAY --timer--> OPEN or AWAY again
  *      +--acceptor_close--> CLOSED
@@ -20,7 +21,7 @@
 #include "proc/listen.h"
 #include "shm/board.h"
 
-enum acceptor_state { ACCEPTOR_CLOSED, ACCEPTOR_OPEN, ACCEPTOR_AWAY };
+enum acceptor_state { ACCEPTOR_CLOSED, ACCEPTOR_WAITING, ACCEPTOR_OPEN, ACCEPTOR_AWAY };
 
 struct acceptor {
     enum acceptor_state state;
@@ -46,10 +47,13 @@ struct acceptor_params {
     uint32_t generation;
     int slot;
     bool balances;
+    bool waits; /* takes nobody before acceptor_begin */
 };
 
 /* -1 without memory. */
 int acceptor_open(struct acceptor *acceptor, const struct acceptor_params *params);
+/* Opens the door of one that waits; nothing else. */
+void acceptor_begin(struct acceptor *acceptor);
 /* No more connections; closes this process's copies of the sockets. May be called again. */
 void acceptor_close(struct acceptor *acceptor);
 /* Writes the server's numbers to our slot's gauges. */
