@@ -83,8 +83,13 @@ enum board_word {
     BOARD_WORD_RELOAD_SUCCESSFUL, /* 1 or 0: how the last reload went */
     BOARD_WORD_START_TIME_MS,     /* wall clock at the daemon's start, ms since the epoch */
     BOARD_WORD_WORKERS,           /* workers wanted */
+    BOARD_WORD_CPU_GONE_NS,       /* CPU time of masters that were replaced, their dead included */
+    BOARD_WORD_CPU_SHOWN_NS,      /* the largest CPU time that was ever shown */
     BOARD_WORD_COUNT
 };
+/* Any process, at any time: adds; or raises to the value, and returns the larger of the two. */
+void board_add_word(struct region *region, enum board_word word, int64_t value);
+int64_t board_raise_word(struct region *region, enum board_word word, int64_t value);
 void board_set_word(struct region *region, enum board_word word, int64_t value);
 int64_t board_get_word(const struct region *region, enum board_word word);
 

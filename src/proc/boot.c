@@ -454,6 +454,7 @@ void boot_undo(struct master *master) {
     close_one(&master->bell_read);
     close_one(&master->bell_write);
     if (master->region != NULL) {
+        upgrade_bequeath(master);
         region_mark_end(master->region, clock_wall_ns() / NS_PER_MS);
         region_destroy(master->region);
     }

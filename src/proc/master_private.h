@@ -96,7 +96,8 @@ struct master {
     bool wants_reload, wants_reopen, wants_upgrade;
     /* An upgrade, seen from the old master */
     struct upgrade upgrade;
-    pid_t successor; /* that has taken over, as long as it is known to live; 0: none */
+    bool handed_over; /* another one is the daemon now */
+    pid_t successor;  /* that one, as long as it is known to live; 0: none */
     /* and from the new one. */
     pid_t predecessor;        /* 0: none, or it is gone */
     bool predecessor_serves;  /* we have not taken over yet */
@@ -171,6 +172,8 @@ void upgrade_begin(struct master *master, int64_t now_ns);
 void upgrade_turn(struct master *master, int64_t now_ns);
 /* Kills the new master, if there is one that does not serve yet. */
 void upgrade_give_up(struct master *master, const char *why);
+/* At the end of a master that was replaced: its CPU time stays in the daemon's. */
+void upgrade_bequeath(const struct master *master);
 /* Was that child a new master? Then what follows has been done. */
 bool upgrade_reaped(struct master *master, pid_t pid, int status);
 

@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -118,6 +119,7 @@ void upgrade_give_up(struct master *master, const char *why) {
 }
 
 static void drain_for(struct master *master, int64_t now_ns) {
+    master->handed_over = true;
     master->successor = master->upgrade.pid;
     notify_hand_over(&master->notify, master->successor);
     notify_close(&master->notify);
@@ -204,6 +206,20 @@ static void take_back(struct master *master) {
     region_discard_beside(master->boot_conf->cache.file);
     if (master->current != NULL) {
         boot_publish(master, master->current);
+    }
+}
+
+static int64_t ns_of(const struct timeval *time) {
+    return time->tv_sec * NS_PER_S + time->tv_usec * NS_PER_US;
+}
+
+void upgrade_bequeath(const struct master *master) {
+    struct rusage own, children;
+    if (master->handed_over && getrusage(RUSAGE_SELF, &own) == 0 &&
+        getrusage(RUSAGE_CHILDREN, &children) == 0) {
+        board_add_word(master->region, BOARD_WORD_CPU_GONE_NS,
+                       ns_of(&own.ru_utime) + ns_of(&own.ru_stime) + ns_of(&children.ru_utime) +
+                           ns_of(&children.ru_stime));
     }
 }
 

@@ -274,3 +274,18 @@ int64_t board_get_word(const struct region *region, enum board_word word) {
     ASSERT(word < BOARD_WORD_COUNT);
     return atomic_load_explicit(&region->header->board_words[word], memory_order_acquire);
 }
+
+void board_add_word(struct region *region, enum board_word word, int64_t value) {
+    ASSERT(word < BOARD_WORD_COUNT);
+    atomic_fetch_add(&region->header->board_words[word], value);
+}
+
+int64_t board_raise_word(struct region *region, enum board_word word, int64_t value) {
+    ASSERT(word < BOARD_WORD_COUNT);
+    _Atomic int64_t *place = &region->header->board_words[word];
+    int64_t before = atomic_load(place);
+    while (before < value && !atomic_compare_exchange_weak(place, &before, value)) {
+        continue;
+    }
+    return before < value ? value : before;
+}
