@@ -14,6 +14,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "gateway/breaker.h"
 #include "master_private.h"
@@ -59,6 +60,7 @@ static void say_carried(const struct carried *carried) {
 
 int successor_take_over(struct master *master) {
     char error[512];
+    FAILPOINT("upgrade.take.1");
     if (master->pid_path[0] != '\0') {
         master->pid_fd =
             pidfile_succeed(master->pid_path, master->predecessor, error, sizeof(error));
@@ -67,11 +69,13 @@ int successor_take_over(struct master *master) {
             return -1;
         }
     }
+    FAILPOINT("upgrade.take.2");
     boot_publish(master, master->current);
     if (master->foreign_fd != -1) {
         struct carried carried = carry(master);
         say_carried(&carried);
     }
+    FAILPOINT("upgrade.take.3");
     master->predecessor_serves = false;
     console_finish(&master->console, 0);
     generation_signal(master->current, SIGUSR2); /* doors open */

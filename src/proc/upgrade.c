@@ -228,7 +228,9 @@ bool upgrade_reaped(struct master *master, pid_t pid, int status) {
     if (pid == master->successor) {
         char end[64];
         reap_describe(status, end, sizeof(end));
-        log_error("the daemon that took over (process %d) ended: %s", (int)pid, end);
+        bool is_well = WIFEXITED(status) && WEXITSTATUS(status) == 0; /* others took over from it */
+        log_write(is_well ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR,
+                  "process %d, which took over, has ended: %s", (int)pid, end);
         master->successor = 0;
         return true;
     }

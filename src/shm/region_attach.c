@@ -220,5 +220,5 @@ void region_sync_names(struct region *region) {
 void region_forget_totals(struct region *region) {
     const struct region_geometry *at = &region->at;
     memset(region->base + at->rows, 0, REGION_ROWS * at->row_bytes);
-    memset(region->base + at->words, 0, at->slots - at->words); /* words, subjects, names */
+    memset(region->base + at->words, 0, at->catalogue - at->words); /* words, subjects, names */
 }

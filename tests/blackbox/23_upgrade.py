@@ -5,7 +5,6 @@ import pwd
 import re
 import signal
 import socket
-import struct
 import subprocess
 import threading
 import time
@@ -15,7 +14,7 @@ import pytest
 from optiroute import (BINARY, PATIENCE, Client, Daemon, LineReader, assert_not_less, children,
                        compose, environment, eventually, is_alive, listening_ports, merged,
                        proc_status, run)
-from upgrading import Upgradable, become_reaper, renamed_metric
+from upgrading import Upgradable, become_reaper, holder, renamed_metric
 
 
 @pytest.fixture
@@ -73,14 +72,6 @@ class Watching:
         self.ends.set()
         self.thread.join(PATIENCE)
         assert self.error is None, self.error
-
-
-def holder(path):
-    """Who holds the pid file: the process that F_GETLK names, and the one that the file names."""
-    with open(path) as file:
-        request = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        answer = struct.unpack("hhqqi4x", fcntl.fcntl(file, fcntl.F_GETLK, request))
-        return answer[4], int(file.read())
 
 
 # -- it works --------------------------------------------------------------------------------------
@@ -391,25 +382,6 @@ def test_told_to_end_during_an_upgrade(upgradable):
     daemon.stop()
     assert time.monotonic() - started < 8
     eventually(lambda: not any(is_alive(pid) for pid in hanging))
-
-
-def test_a_new_master_killed_before_it_takes_over(upgradable):
-    """Stopped by a log that nobody reads, with the region in its hands; its slots come back."""
-    daemon = upgradable()
-    before = daemon.everybody()
-    fifo = daemon.dir / "fifo"
-    os.mkfifo(fifo)
-    daemon.write_config(merged(daemon.settings, {"access_log": str(fifo)}))
-    start = len(daemon.log.lines)
-    daemon.send_signal(signal.SIGUSR2)
-    daemon.log.wait_for("upgrading: starting", start)
-    new = eventually(lambda: [pid for pid in children(daemon.pid) if pid not in before])[0]
-    eventually(lambda: children(new) or not is_alive(new), what="it has workers")
-    if is_alive(new):
-        os.kill(new, signal.SIGKILL)
-    daemon.log.wait_for("upgrade failed", start)
-    daemon.write_config(daemon.settings)
-    assert_unmoved(daemon, before)
 
 
 def test_the_old_master_killed_while_it_drains(upgradable):

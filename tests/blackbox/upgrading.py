@@ -4,14 +4,13 @@ Each master is the child of the one before it; when that has ended its child bec
 (PR_SET_CHILD_SUBREAPER), so that we learn every master's exit status.
 """
 import ctypes
+import fcntl
 import os
 import shutil
 import signal
-import subprocess
-import time
+import struct
 
-from optiroute import (BINARY, PATIENCE, Daemon, children, environment, eventually, is_alive,
-                       proc_name, run)
+from optiroute import BINARY, PATIENCE, Daemon, children, eventually, is_alive, proc_name, run
 
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -73,14 +72,19 @@ class Upgradable(Daemon):
         """That master's exit status."""
         if pid == self.process.pid:
             return self.process.wait(PATIENCE)
-        eventually(lambda: pid in children(os.getpid()), what=f"process {pid} is our child")
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
+        return eventually(lambda: self.end_of(pid), what=f"the end of process {pid}")[0]
+
+    def end_of(self, pid):
+        """(exit status,) of a master, None while it lives. One whose own master still drains is told
+        of in the log."""
+        told = self.log.find(rf"process {pid}, which took over, has ended: exit code (\d+)")
+        if told:
+            return (int(told[1]),)
+        try:
             reaped, status = os.waitpid(pid, os.WNOHANG)
-            if reaped == pid:
-                return os.waitstatus_to_exitcode(status)
-            time.sleep(0.005)
-        raise subprocess.TimeoutExpired(str(pid), PATIENCE)
+        except ChildProcessError:
+            return None
+        return (os.waitstatus_to_exitcode(status),) if reaped == pid else None
 
     def wait(self, timeout=PATIENCE):
         """Exit status of the last master; those before it ended with 0."""
@@ -113,12 +117,17 @@ class Upgradable(Daemon):
         return [child for name, child in sorted(found) if name.startswith("optirouted:")]
 
 
+def holder(path):
+    """Who holds the pid file: the process that F_GETLK names, and the one that the file names."""
+    with open(path) as file:
+        request = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        answer = struct.unpack("hhqqi4x", fcntl.fcntl(file, fcntl.F_GETLK, request))
+        return answer[4], int(file.read())
+
+
 def renamed_metric(binary):
     """The binary of another version: one of its metrics has another name, so the layout of its
     counters is another one."""
     name = b"\0llm_client_aborts_total\0"
     assert binary.count(name) == 1
     return binary.replace(name, b"\0llm_clients_gone_total.\0".replace(b".", b"_"))
-
-
-__all__ = ["Upgradable", "renamed_metric", "environment"]
