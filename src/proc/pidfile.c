@@ -127,35 +127,61 @@ static enum claim claim_path(const char *fresh_path, const char *path, pid_t pre
     return claim;
 }
 
-int pidfile_create(const char *path, char *error, size_t error_size) {
-    return pidfile_succeed(path, 0, error, error_size);
+static int fresh_path_of(const char *path, pid_t pid, char out[PATH_MAX]) {
+    int length = snprintf(out, PATH_MAX, "%s.%d", path, (int)pid);
+    return length < 0 || length >= PATH_MAX ? -1 : 0;
 }
 
-int pidfile_succeed(const char *path, pid_t predecessor, char *error, size_t error_size) {
+int pidfile_prepare(const char *path, char *error, size_t error_size) {
     char fresh_path[PATH_MAX];
-    int length = snprintf(fresh_path, sizeof(fresh_path), "%s.%d", path, (int)getpid());
-    if (length < 0 || (size_t)length >= sizeof(fresh_path)) {
+    if (fresh_path_of(path, getpid(), fresh_path) == -1) {
         explain(error, error_size, "pid file: the path is too long");
         return -1;
     }
     int fd = make_fresh(fresh_path);
     if (fd == -1) {
         explain(error, error_size, "cannot write pid file %s: %s", path, strerror(errno));
-        return -1;
     }
+    return fd;
+}
+
+int pidfile_place(const char *path, pid_t predecessor, char *error, size_t error_size) {
+    char fresh_path[PATH_MAX];
     enum claim claim = CLAIM_AGAIN;
+    (void)fresh_path_of(path, getpid(), fresh_path); /* it fitted before */
     for (int i = 0; i < PIDFILE_ATTEMPTS && claim == CLAIM_AGAIN; i++) {
         claim = claim_path(fresh_path, path, predecessor, error, error_size);
-    }
-    if (claim == CLAIM_DONE) {
-        return fd;
     }
     if (claim == CLAIM_AGAIN) {
         explain(error, error_size, "pid file %s changes all the time: several are starting", path);
     }
-    (void)unlink(fresh_path);
+    return claim == CLAIM_DONE ? 0 : -1;
+}
+
+int pidfile_create(const char *path, char *error, size_t error_size) {
+    int fd = pidfile_prepare(path, error, error_size);
+    if (fd != -1 && pidfile_place(path, 0, error, error_size) == -1) {
+        pidfile_remove(path, fd);
+        return -1;
+    }
+    return fd;
+}
+
+bool pidfile_is_held_by_another(const char *path, pid_t predecessor) {
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd == -1) {
+        return false;
+    }
+    pid_t pid = holder(fd);
     close(fd);
-    return -1;
+    return pid != 0 && pid != predecessor;
+}
+
+void pidfile_discard(const char *path, pid_t pid) {
+    char fresh_path[PATH_MAX];
+    if (fresh_path_of(path, pid, fresh_path) == 0) {
+        (void)unlink(fresh_path);
+    }
 }
 
 void pidfile_touch(int fd) {
@@ -170,6 +196,7 @@ bool pidfile_is_ours(const char *path, int fd) {
 }
 
 void pidfile_remove(const char *path, int fd) {
+    pidfile_discard(path, getpid()); /* one that was never placed */
     if (is_same_file(fd, path)) {
         (void)unlink(path);
     }

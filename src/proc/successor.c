@@ -58,16 +58,41 @@ static void say_carried(const struct carried *carried) {
              carried->lost);
 }
 
+/* All of it that can fail. */
+static int prepare_pid_file(struct master *master, char *error, size_t error_size) {
+    if (master->pid_path[0] == '\0') {
+        return 0;
+    }
+    if (pidfile_is_held_by_another(master->pid_path, master->predecessor)) {
+        snprintf(error, error_size, "another daemon holds pid file %s", master->pid_path);
+        return -1;
+    }
+    master->pid_fd = pidfile_prepare(master->pid_path, error, error_size);
+    return master->pid_fd == -1 ? -1 : 0;
+}
+
+/* What is left to do once the byte is sent: nothing of it can stop us any more. */
+static void settle(struct master *master) {
+    char error[512];
+    if (master->pid_fd != -1 &&
+        pidfile_place(master->pid_path, master->predecessor, error, sizeof(error)) == -1) {
+        log_error("%s", error);
+    }
+    generation_signal(master->current, SIGUSR2); /* doors open */
+    if (region_settle(master->region) == -1) {
+        log_error("cache.file: cannot move the new one to its place: %s", strerror(errno));
+    }
+    if (!master->options->foreground) {
+        (void)system_detach_stdio(); /* stderr was the pipe to the old master */
+    }
+}
+
 int successor_take_over(struct master *master) {
     char error[512];
     FAILPOINT("upgrade.take.1");
-    if (master->pid_path[0] != '\0') {
-        master->pid_fd =
-            pidfile_succeed(master->pid_path, master->predecessor, error, sizeof(error));
-        if (master->pid_fd == -1) {
-            boot_fail(master, "%s", error);
-            return -1;
-        }
+    if (prepare_pid_file(master, error, sizeof(error)) == -1) {
+        boot_fail(master, "%s", error);
+        return -1;
     }
     FAILPOINT("upgrade.take.2");
     boot_publish(master, master->current);
@@ -78,13 +103,7 @@ int successor_take_over(struct master *master) {
     FAILPOINT("upgrade.take.3");
     master->predecessor_serves = false;
     console_finish(&master->console, 0);
-    generation_signal(master->current, SIGUSR2); /* doors open */
-    if (region_settle(master->region) == -1) {
-        log_error("cache.file: cannot move the new one to its place: %s", strerror(errno));
-    }
-    if (!master->options->foreground) {
-        (void)system_detach_stdio(); /* stderr was the pipe to the old master */
-    }
+    settle(master);
     log_info("optirouted " PACKAGE_VERSION " has taken over from process %d: generation %u, %u "
              "workers, configuration %s",
              (int)master->predecessor, master->current->number, master->current->conf->workers,

@@ -3,8 +3,8 @@
  *
  *     old master                              new master (its child)
  *     fork, exec                         ->   configuration, sockets, region, workers (door shut)
- *                                             all ready: pid file, board words
- *     drain, MAINPID, end with 0         <-   "status 0" on the pipe; opens the doors
+ *                                             all ready: board words
+ *     drain, MAINPID, end with 0         <-   "status 0" on the pipe; pid file, doors open
  *     all as it was                      <-   anything else: a status, its death, too late
  *
  * The surprise: until that one byte the old daemon has changed nothing, and the new one has served
@@ -118,6 +118,21 @@ void upgrade_give_up(struct master *master, const char *why) {
     }
 }
 
+/* The pid file names us until the new master has put its own there, so what is told us meanwhile is
+ * meant for the daemon. */
+static void pass_on(struct master *master) {
+    bool names_us = master->pid_fd != -1 && pidfile_is_ours(master->pid_path, master->pid_fd);
+    if (master->successor != 0 && master->wants_reload) {
+        (void)kill(master->successor, SIGHUP);
+    }
+    master->wants_reload = false;
+    if (master->successor != 0 && master->quits > 0 && names_us) {
+        for (; master->quits > 0; master->quits--) {
+            (void)kill(master->successor, SIGTERM);
+        }
+    }
+}
+
 static void drain_for(struct master *master, int64_t now_ns) {
     master->handed_over = true;
     master->successor = master->upgrade.pid;
@@ -134,9 +149,7 @@ static void drain_for(struct master *master, int64_t now_ns) {
     }
     log_info("process %d has taken over; this one ends when its workers have drained",
              (int)master->successor);
-    if (master->wants_reload) { /* it may have read the file before that was changed */
-        (void)kill(master->successor, SIGHUP);
-    }
+    pass_on(master); /* it may have read the file before that was changed */
 }
 
 /* The new master's words go to our log: its own may not be open yet. */
@@ -179,6 +192,9 @@ static void forget(struct upgrade *upgrade) {
 
 void upgrade_turn(struct master *master, int64_t now_ns) {
     struct upgrade *upgrade = &master->upgrade;
+    if (master->handed_over) {
+        pass_on(master);
+    }
     if (upgrade->pid == 0) {
         return;
     }
@@ -190,17 +206,10 @@ void upgrade_turn(struct master *master, int64_t now_ns) {
     }
 }
 
-/* A new master that was about to take over may have put its name in places. */
-static void take_back(struct master *master) {
-    char error[512];
-    if (master->pid_fd != -1 && !pidfile_is_ours(master->pid_path, master->pid_fd)) {
-        close(master->pid_fd);
-        master->pid_fd = pidfile_create(master->pid_path, error, sizeof(error));
-        if (master->pid_fd == -1) {
-            log_error("%s", error);
-        }
-    }
+/* What a new master that was about to take over may have left. */
+static void tidy_up(struct master *master, pid_t pid) {
     if (master->pid_fd != -1) {
+        pidfile_discard(master->pid_path, pid);
         pidfile_touch(master->pid_fd);
     }
     region_discard_beside(master->boot_conf->cache.file);
@@ -246,7 +255,7 @@ bool upgrade_reaped(struct master *master, pid_t pid, int status) {
         (int)pid, end, upgrade->why[0] != '\0' ? ": " : "", upgrade->why);
     forget(upgrade);
     if (master->phase == PHASE_SERVING) {
-        take_back(master);
+        tidy_up(master, pid);
         notify_send(&master->notify, NOTIFY_READY);
     }
     return true;

@@ -57,12 +57,12 @@ def test_killed_inside_the_lock_a_hit_is_still_a_hit():
 
 @pytest.mark.parametrize("step", [1, 2, 3])
 def test_a_new_master_killed_while_it_takes_over(step):
-    """All its workers are ready, and it may already stand in the pid file; nobody has been served by
-    it yet. The old daemon goes on in all respects, and the slots come back."""
+    """All its workers are ready, and its pid file may lie beside the old one's; nobody has been served
+    by it yet. The old daemon goes on in all respects, and the slots come back."""
     with Upgradable(env=failing(f"upgrade.take.{step}:kill")) as daemon:
         before = daemon.everybody()
         daemon.generate("kept")
-        for attempt in range(3):
+        for _ in range(3):
             start = len(daemon.log.lines)
             result = daemon.tell()
             assert result.returncode == 1 and f"process {daemon.pid} goes on" in result.stderr
@@ -71,6 +71,7 @@ def test_a_new_master_killed_while_it_takes_over(step):
                 line = daemon.log.wait_for(rf"of master {match[1]}, which is gone, is free again", start)
                 start = daemon.log.lines.index(line.string) + 1
             assert holder(daemon.pid_path) == (daemon.pid, daemon.pid)
+            assert list(daemon.dir.glob("pid*")) == [daemon.pid_path]
             assert daemon.everybody() == before
             metrics = daemon.metrics()
             assert metrics.total("optiroute_config_generation") == 1
@@ -81,12 +82,14 @@ def test_a_new_master_killed_while_it_takes_over(step):
 
 
 def test_a_new_master_stopped_while_it_takes_over_is_given_up():
-    """Its name stands in the pid file; after ten seconds the old one's stands there again."""
+    """Its pid file is ready, and stays beside the old one's; after ten seconds it is gone."""
     with Upgradable(env=failing("upgrade.take.2:stop")) as daemon:
         start = len(daemon.log.lines)
         daemon.send_signal(signal.SIGUSR2)
-        eventually(lambda: holder(daemon.pid_path)[0] != daemon.pid)
+        eventually(lambda: len(list(daemon.dir.glob("pid.*"))) == 1)
+        assert holder(daemon.pid_path) == (daemon.pid, daemon.pid)
         assert daemon.generate("meanwhile").status == 200
         daemon.log.wait_for("upgrade failed: .*did not get ready in time", start)
         assert holder(daemon.pid_path) == (daemon.pid, daemon.pid)
+        assert list(daemon.dir.glob("pid*")) == [daemon.pid_path]
         assert daemon.generate("meanwhile").json()["cached"] is True
