@@ -98,7 +98,10 @@ static void reopen_logs(struct master *master) {
     if (master->upgrade.pid != 0) {
         (void)kill(master->upgrade.pid, SIGUSR1);
     }
-    if (boot_own_logs(master, master->current->conf, &path) == -1) {
+    /* After a hand-over older generations may outlive the one that served last. */
+    const struct generation *latest =
+        master->current != NULL ? master->current : master->generations;
+    if (boot_own_logs(master, latest->conf, &path) == -1) {
         log_error("cannot make log %s: %s", path, strerror(errno));
     }
     if (log_reopen() == -1) {
@@ -122,6 +125,7 @@ static void begin_to_leave(struct master *master, int64_t now_ns) {
     log_info("told to end");
     if (!master->predecessor_serves) { /* else the old one goes on */
         board_set_word(master->region, BOARD_WORD_DRAINING, 1);
+        successor_hurry(master, false);
     }
     if (master->candidate != NULL) {
         reload_give_up(master, "the daemon ends", now_ns);
@@ -168,6 +172,7 @@ static void leave_turn(struct master *master, int64_t now_ns) {
  * over from us is a child too, and goes on. */
 static void kill_all(struct master *master) {
     upgrade_give_up(master, "the daemon ends");
+    successor_hurry(master, true);
     for (struct generation *generation = master->generations; generation != NULL;
          generation = generation->older) {
         generation_signal(generation, SIGKILL);
@@ -218,7 +223,7 @@ static void reload_or_upgrade(struct master *master, int64_t now_ns) {
 }
 
 static void reopen_turn(struct master *master) {
-    if (master->wants_reopen && master->current != NULL) {
+    if (master->wants_reopen && master->generations != NULL) {
         master->wants_reopen = false;
         reopen_logs(master);
     }
@@ -264,6 +269,7 @@ static int64_t next_turn_ns(const struct master *master, int64_t now_ns) {
 static int serve(struct master *master) {
     for (;;) {
         int64_t now_ns = clock_mono_ns();
+        upgrade_turn(master, now_ns); /* first: who has taken over decides what signals mean */
         reap_children(master, now_ns);
         if (master->quits > 1) {
             log_info("told to end now");
@@ -285,7 +291,6 @@ static int serve(struct master *master) {
         master->orphans_wait = reap_orphans(master);
         generations_turn(master, now_ns);
         reload_turn(master, now_ns);
-        upgrade_turn(master, now_ns);
         successor_turn(master, now_ns);
         if (announce_turn(master) == -1) {
             kill_all(master);

@@ -97,6 +97,7 @@ struct master {
     /* An upgrade, seen from the old master */
     struct upgrade upgrade;
     bool handed_over; /* another one is the daemon now */
+    bool hurried;     /* and ends too: idle connections have no grace any more */
     pid_t successor;  /* that one, as long as it is known to live; 0: none */
     /* and from the new one. */
     pid_t predecessor;        /* 0: none, or it is gone */
@@ -175,7 +176,7 @@ void upgrade_give_up(struct master *master, const char *why);
 /* At the end of a master that was replaced: its CPU time stays in the daemon's. */
 void upgrade_bequeath(const struct master *master);
 /* Was that child a new master? Then what follows has been done. */
-bool upgrade_reaped(struct master *master, pid_t pid, int status);
+bool upgrade_reaped(struct master *master, pid_t pid, int status, int64_t now_ns);
 
 /* successor.c */
 /* At boot: is this an upgrade? -1 with one line when it is one that cannot be. */
@@ -183,6 +184,8 @@ int successor_begin(struct master *master, char *error, size_t error_size);
 /* All workers are ready: from here on this is the daemon. -1: told why, the old one goes on. */
 int successor_take_over(struct master *master);
 void successor_turn(struct master *master, int64_t now_ns);
+/* The daemon ends: what is left of the one before us is to end too, soon or now. */
+void successor_hurry(const struct master *master, bool now);
 int64_t successor_next_ns(const struct master *master);
 void successor_forget(struct master *master);
 

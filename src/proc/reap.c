@@ -111,7 +111,7 @@ void reap_children(struct master *master, int64_t now_ns) {
     pid_t pid;
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0 || (pid == -1 && errno == EINTR)) {
         struct generation *generation;
-        if (pid > 0 && upgrade_reaped(master, pid, status)) {
+        if (pid > 0 && upgrade_reaped(master, pid, status, now_ns)) {
             continue;
         }
         struct seat *seat = pid > 0 ? find_seat(master, pid, &generation) : NULL;

@@ -129,6 +129,15 @@ void successor_turn(struct master *master, int64_t now_ns) {
     }
 }
 
+void successor_hurry(const struct master *master, bool now) {
+    if (master->predecessor != 0 && !master->predecessor_serves) {
+        (void)kill(master->predecessor, SIGQUIT);
+        if (now) { /* told twice; two equal signals may become one */
+            (void)kill(master->predecessor, SIGTERM);
+        }
+    }
+}
+
 int64_t successor_next_ns(const struct master *master) {
     bool carries = master->foreign_fd != -1 && !master->predecessor_serves;
     return carries ? master->carry_ns : NEVER;

@@ -118,18 +118,29 @@ void upgrade_give_up(struct master *master, const char *why) {
     }
 }
 
+static void drain(struct master *master, int64_t now_ns) {
+    for (struct generation *generation = master->generations; generation != NULL;
+         generation = generation->older) {
+        generation_drain(generation, true, now_ns);
+    }
+}
+
 /* The pid file names us until the new master has put its own there, so what is told us meanwhile is
  * meant for the daemon. */
-static void pass_on(struct master *master) {
+static void pass_on(struct master *master, int64_t now_ns) {
     bool names_us = master->pid_fd != -1 && pidfile_is_ours(master->pid_path, master->pid_fd);
     if (master->successor != 0 && master->wants_reload) {
         (void)kill(master->successor, SIGHUP);
     }
     master->wants_reload = false;
-    if (master->successor != 0 && master->quits > 0 && names_us) {
+    if (master->successor != 0 && names_us) {
         for (; master->quits > 0; master->quits--) {
             (void)kill(master->successor, SIGTERM);
         }
+    }
+    if (master->quits > 0 && !master->hurried) {
+        master->hurried = true;
+        drain(master, now_ns); /* again: who reads on the board that the daemon ends has no grace */
     }
 }
 
@@ -143,13 +154,10 @@ static void drain_for(struct master *master, int64_t now_ns) {
     master->metrics_told = true;
     listen_close(&master->clients);
     listen_close(&master->metrics);
-    for (struct generation *generation = master->generations; generation != NULL;
-         generation = generation->older) {
-        generation_drain(generation, true, now_ns);
-    }
+    drain(master, now_ns);
     log_info("process %d has taken over; this one ends when its workers have drained",
              (int)master->successor);
-    pass_on(master); /* it may have read the file before that was changed */
+    pass_on(master, now_ns); /* it may have read the file before that was changed */
 }
 
 /* The new master's words go to our log: its own may not be open yet. */
@@ -193,7 +201,7 @@ static void forget(struct upgrade *upgrade) {
 void upgrade_turn(struct master *master, int64_t now_ns) {
     struct upgrade *upgrade = &master->upgrade;
     if (master->handed_over) {
-        pass_on(master);
+        pass_on(master, now_ns);
     }
     if (upgrade->pid == 0) {
         return;
@@ -232,31 +240,41 @@ void upgrade_bequeath(const struct master *master) {
     }
 }
 
-bool upgrade_reaped(struct master *master, pid_t pid, int status) {
-    struct upgrade *upgrade = &master->upgrade;
-    if (pid == master->successor) {
-        char end[64];
-        reap_describe(status, end, sizeof(end));
-        bool is_well = WIFEXITED(status) && WEXITSTATUS(status) == 0; /* others took over from it */
-        log_write(is_well ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR,
-                  "process %d, which took over, has ended: %s", (int)pid, end);
-        master->successor = 0;
-        return true;
-    }
-    if (pid != upgrade->pid) {
-        return false;
-    }
+/* It took over, and what it does since is its own business. */
+static void note_end_of_successor(struct master *master, pid_t pid, int status) {
     char end[64];
     reap_describe(status, end, sizeof(end));
-    (void)listen_to(upgrade); /* its last words */
-    hear(upgrade, '\n');
+    bool is_well = WIFEXITED(status) && WEXITSTATUS(status) == 0; /* it was told to end */
+    log_write(is_well ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR,
+              "process %d, which took over, has ended: %s", (int)pid, end);
+    master->successor = 0;
+}
+
+static void note_failure(struct master *master, pid_t pid, int status) {
+    char end[64];
+    reap_describe(status, end, sizeof(end));
+    hear(&master->upgrade, '\n'); /* its last line may have no end */
     log_error(
         "upgrade failed: the new daemon (process %d) ended: %s%s%s; everything stays as it is",
-        (int)pid, end, upgrade->why[0] != '\0' ? ": " : "", upgrade->why);
-    forget(upgrade);
+        (int)pid, end, master->upgrade.why[0] != '\0' ? ": " : "", master->upgrade.why);
+    forget(&master->upgrade);
     if (master->phase == PHASE_SERVING) {
         tidy_up(master, pid);
         notify_send(&master->notify, NOTIFY_READY);
     }
-    return true;
+}
+
+bool upgrade_reaped(struct master *master, pid_t pid, int status, int64_t now_ns) {
+    if (pid == master->upgrade.pid) {
+        upgrade_turn(master, now_ns); /* the last that it said */
+    }
+    if (pid == master->upgrade.pid) {
+        note_failure(master, pid, status);
+        return true;
+    }
+    if (pid == master->successor) {
+        note_end_of_successor(master, pid, status);
+        return true;
+    }
+    return false;
 }

@@ -10,9 +10,17 @@ import shutil
 import signal
 import struct
 
-from optiroute import BINARY, PATIENCE, Daemon, children, eventually, is_alive, proc_name, run
+from optiroute import (BINARY, PATIENCE, Daemon, children, eventually, is_alive, listening_ports,
+                       proc_name, run)
 
 PR_SET_CHILD_SUBREAPER = 36
+
+
+def listens(pid):
+    try:
+        return bool(listening_ports(pid))
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def become_reaper():
@@ -63,10 +71,16 @@ class Upgradable(Daemon):
         return int(match[1])
 
     def upgrade(self):
-        """USR2, and the new master serves. The old one may still drain."""
+        """USR2, and only the new master's processes take connections. The old one may still drain."""
         self.send_signal(signal.SIGUSR2)
-        self.pid = self.successor_of(self.pid)
+        self.follow()
+
+    def follow(self):
+        """After an upgrade: the master that serves is another one."""
+        old, before = self.pid, self.everybody()
+        self.pid = self.successor_of(old)
         self.pids.append(self.pid)
+        eventually(lambda: not any(listens(pid) for pid in before), what="the old doors are shut")
 
     def await_end_of(self, pid):
         """That master's exit status."""
@@ -98,8 +112,13 @@ class Upgradable(Daemon):
     def stop(self, number=signal.SIGTERM, timeout=PATIENCE):
         if self.process is None:
             return
-        self.send_signal(number)
-        assert self.wait(timeout) == 0, self.log.text()
+        try:
+            self.send_signal(number)
+            assert self.wait(timeout) == 0
+        except BaseException:
+            print(self.log.text())
+            self.kill()
+            raise
         self.assert_clean()
         assert not self.pid_path.exists()
         self.process = None
@@ -107,9 +126,12 @@ class Upgradable(Daemon):
     def kill(self):
         for pid in self.pids or [self.pid]:
             for one in [*children(pid), pid]:
-                if is_alive(one):
+                try:
                     os.kill(one, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
         self.process.wait()
+        self.process = None
 
     def everybody(self, pid=None):
         """The master's processes (of that master), by role; a new master is none of them."""
