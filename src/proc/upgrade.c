@@ -218,10 +218,9 @@ void upgrade_turn(struct master *master, int64_t now_ns) {
 static void tidy_up(struct master *master, pid_t pid) {
     if (master->pid_fd != -1) {
         pidfile_discard(master->pid_path, pid);
-        pidfile_touch(master->pid_fd);
     }
     region_discard_beside(master->boot_conf->cache.file);
-    if (master->current != NULL) {
+    if (master->phase == PHASE_SERVING && master->current != NULL) {
         boot_publish(master, master->current);
     }
 }
@@ -250,16 +249,21 @@ static void note_end_of_successor(struct master *master, pid_t pid, int status) 
     master->successor = 0;
 }
 
+/* The line comes last: who reads it finds everything as it was. */
 static void note_failure(struct master *master, pid_t pid, int status) {
     char end[64];
+    const char *why = master->upgrade.why;
     reap_describe(status, end, sizeof(end));
     hear(&master->upgrade, '\n'); /* its last line may have no end */
+    forget(&master->upgrade);
+    tidy_up(master, pid);
     log_error(
         "upgrade failed: the new daemon (process %d) ended: %s%s%s; everything stays as it is",
-        (int)pid, end, master->upgrade.why[0] != '\0' ? ": " : "", master->upgrade.why);
-    forget(&master->upgrade);
+        (int)pid, end, why[0] != '\0' ? ": " : "", why);
+    if (master->pid_fd != -1) {
+        pidfile_touch(master->pid_fd);
+    }
     if (master->phase == PHASE_SERVING) {
-        tidy_up(master, pid);
         notify_send(&master->notify, NOTIFY_READY);
     }
 }
