@@ -11,6 +11,7 @@
  * given up for the time of saying so. When that does not work either the acceptor looks away for
  * 100 ms.
  *
+ *  WAITING --acceptor_begin--> OPEN (during an upgrade nobody is served before the take-over)
  *     OPEN --(above share, 2 ms)--> AWAY --timer--> OPEN, takes one anyway
  *      |  \--(no descriptor, no memory, 100 ms)--> AWAY --timer--> OPEN or AWAY again
  *      +--acceptor_close--> CLOSED
@@ -28,7 +29,7 @@
 #include "shm/board.h"
 #include "watch/metrics.h"
 
-enum acceptor_state { ACCEPTOR_CLOSED, ACCEPTOR_OPEN, ACCEPTOR_AWAY };
+enum acceptor_state { ACCEPTOR_CLOSED, ACCEPTOR_WAITING, ACCEPTOR_OPEN, ACCEPTOR_AWAY };
 
 struct acceptor {
     enum acceptor_state state;
@@ -61,10 +62,13 @@ struct acceptor_params {
     uint32_t generation;
     int slot;
     bool balances;
+    bool waits; /* takes nobody before acceptor_begin */
 };
 
 /* -1 without memory. */
 int acceptor_open(struct acceptor *acceptor, const struct acceptor_params *params);
+/* Opens the door of one that waits; nothing else. */
+void acceptor_begin(struct acceptor *acceptor);
 /* No more connections; closes this process's copies of the sockets. May be called again. */
 void acceptor_close(struct acceptor *acceptor);
 /* Writes the server's numbers to our slot's gauges, and counts who was turned away since; the log

@@ -21,6 +21,12 @@ unsigned counters_cells(const struct region *region);
 /* Sum of one cell over all rows; wraps modulo 2^64 as the cells do. */
 uint64_t counters_sum(const struct region *region, unsigned cell);
 
+/* Master's row: while one upgrades there are two masters. Seldom, so the locked instruction does
+ * not matter. */
+static inline void counter_add_shared(counter_cell *cell, uint64_t value) {
+    atomic_fetch_add_explicit(cell, value, memory_order_relaxed);
+}
+
 /* Owner only. */
 static inline void counter_add(counter_cell *cell, uint64_t value) {
     atomic_store_explicit(cell, atomic_load_explicit(cell, memory_order_relaxed) + value,

@@ -202,6 +202,9 @@ unsigned metrics_status_index(int status);
  * fault. */
 void metric_add(const struct metrics *metrics, enum metric_id id, uint64_t value, unsigned i,
                 unsigned j, unsigned k);
+/* The same for the masters' row, which two of them may write at once. */
+void metric_add_shared(const struct metrics *metrics, enum metric_id id, uint64_t value, unsigned i,
+                       unsigned j, unsigned k);
 /* Adds an observation to a histogram, in nanoseconds (negative counts as 0). */
 void metric_observe(const struct metrics *metrics, enum metric_id id, int64_t value_ns, unsigned i,
                     unsigned j);

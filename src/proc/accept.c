@@ -231,7 +231,7 @@ static void on_connection(evutil_socket_t fd, short what, void *argument) {
 
 int acceptor_open(struct acceptor *acceptor, const struct acceptor_params *params) {
     *acceptor = (struct acceptor){
-        .state = ACCEPTOR_OPEN,
+        .state = params->waits ? ACCEPTOR_WAITING : ACCEPTOR_OPEN,
         .listeners = params->listeners,
         .server = params->server,
         .tls = params->tls,
@@ -251,10 +251,19 @@ int acceptor_open(struct acceptor *acceptor, const struct acceptor_params *param
             result = -1;
         }
     }
-    if (result == 0) {
+    if (result == 0 && !params->waits) {
         result = add_events(acceptor);
     }
     return result;
+}
+
+void acceptor_begin(struct acceptor *acceptor) {
+    if (acceptor->state == ACCEPTOR_WAITING) {
+        acceptor->state = ACCEPTOR_OPEN;
+        if (add_events(acceptor) == -1) {
+            look_away(acceptor, &no_room_pause);
+        }
+    }
 }
 
 void acceptor_close(struct acceptor *acceptor) {

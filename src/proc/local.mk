@@ -10,6 +10,7 @@ libproc_a_SOURCES = \
 	src/proc/console.c \
 	src/proc/control.c \
 	src/proc/generation.c \
+	src/proc/handover.c \
 	src/proc/listen.c \
 	src/proc/loop_timers.c \
 	src/proc/master.c \
@@ -21,7 +22,9 @@ libproc_a_SOURCES = \
 	src/proc/reap.c \
 	src/proc/reload.c \
 	src/proc/spawn.c \
+	src/proc/successor.c \
 	src/proc/system.c \
+	src/proc/upgrade.c \
 	src/proc/worker.c
 sbin_PROGRAMS += src/optirouted
 src_optirouted_SOURCES = src/proc/main.c
@@ -35,6 +38,7 @@ noinst_HEADERS += \
 	include/proc/child.h \
 	include/proc/console.h \
 	include/proc/control.h \
+	include/proc/handover.h \
 	include/proc/listen.h \
 	include/proc/loop_timers.h \
 	include/proc/master.h \

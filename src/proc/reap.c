@@ -26,7 +26,7 @@ static struct seat *find_seat(struct master *master, pid_t pid, struct generatio
     return NULL;
 }
 
-static void describe_end(int status, char *out, size_t out_size) {
+void reap_describe(int status, char *out, size_t out_size) {
     if (WIFSIGNALED(status)) {
         const char *name = sigabbrev_np(WTERMSIG(status));
         snprintf(out, out_size, "signal %d (SIG%s)%s", WTERMSIG(status), name != NULL ? name : "?",
@@ -72,7 +72,13 @@ static void count_restart(const struct master *master, const struct seat *seat, 
     enum metric_restart_reason reason = seat->ready_ns == 0   ? RESTART_BOOT
                                         : WIFSIGNALED(status) ? RESTART_SIGNAL
                                                               : RESTART_EXIT;
-    metric_add(&master->counters, METRIC_WORKER_RESTARTS, 1, (unsigned)reason, 0, 0);
+    metric_add_shared(&master->counters, METRIC_WORKER_RESTARTS, 1, (unsigned)reason, 0, 0);
+}
+
+void reap_free_slot(struct region *region, int slot) {
+    breaker_bury(region, (unsigned)slot);
+    board_release(region, slot);
+    wake_all(region); /* some may wait for an answer that it would have brought */
 }
 
 /* When processes end as soon as they begin, the log hears of it once a second, but for the first.
@@ -105,12 +111,10 @@ static void bury(struct master *master, struct generation *generation, struct se
     int slot = seat->slot;
     pid_t pid = seat->pid;
     spawn_name(seat, name, sizeof(name));
-    describe_end(status, end, sizeof(end));
+    reap_describe(status, end, sizeof(end));
     board_last_words(master->region, slot, words, sizeof(words));
     bool was_ready = board_state(master->region, slot) != BOARD_STARTING;
-    breaker_bury(master->region, (unsigned)slot);
-    board_release(master->region, slot);
-    wake_all(master->region); /* some may wait for an answer that it would have brought */
+    reap_free_slot(master->region, slot);
     double uptime_s = (double)(now_ns - seat->started_ns) / NS_PER_S;
     bool was_told = seat->state == SEAT_DRAINING;
     if (seat->ready_ns == 0 && was_ready) {
@@ -138,6 +142,9 @@ void reap_children(struct master *master, int64_t now_ns) {
     pid_t pid;
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0 || (pid == -1 && errno == EINTR)) {
         struct generation *generation;
+        if (pid > 0 && upgrade_reaped(master, pid, status, now_ns)) {
+            continue;
+        }
         struct seat *seat = pid > 0 ? find_seat(master, pid, &generation) : NULL;
         if (seat != NULL) {
             bury(master, generation, seat, status, now_ns);
@@ -147,4 +154,23 @@ void reap_children(struct master *master, int64_t now_ns) {
         generation_is_unwanted(master->current)) {
         master->unwanted = true;
     }
+}
+
+bool reap_orphans(struct master *master) {
+    bool waits = false;
+    for (int slot = 0; slot < REGION_SLOTS; slot++) {
+        pid_t owner = board_master(master->region, slot);
+        if (owner == 0 || owner == master->pid || system_is_alive(owner)) {
+            continue;
+        }
+        pid_t pid = board_pid(master->region, slot);
+        if (pid != 0 && system_is_alive(pid)) { /* its end is near: nobody holds its life pipe */
+            waits = true;
+        } else if (board_adopt(master->region, slot, owner)) {
+            reap_free_slot(master->region, slot);
+            log_info("slot %d (pid %d) of master %d, which is gone, is free again", slot, (int)pid,
+                     (int)owner);
+        }
+    }
+    return waits;
 }

@@ -50,6 +50,10 @@ static void drop_master_things(struct master *master, const struct seat *seat) {
     if (master->pid_fd != -1) {
         close(master->pid_fd);
     }
+    if (master->upgrade.fd != -1) {
+        close(master->upgrade.fd);
+    }
+    successor_forget(master);
     if (master->console.fd != -1 && master->console.fd != STDERR_FILENO) {
         close(master->console.fd);
     }
@@ -60,6 +64,9 @@ static _Noreturn void become_child(struct master *master, const struct generatio
                                    const struct seat *seat, int slot) {
     const char *metrics_address = master->metrics.count > 0 ? master->metrics.items[0].name : "";
     drop_master_things(master, seat);
+    if (master->predecessor_serves && !master->options->foreground) {
+        (void)system_detach_stdio(); /* stderr is the pipe to the old master */
+    }
     bool is_metrics = seat->role == BOARD_METRICS;
     struct child_env env = {
         .conf = generation->conf,
@@ -73,6 +80,7 @@ static _Noreturn void become_child(struct master *master, const struct generatio
         .listeners = is_metrics ? &master->metrics : &master->clients,
         .metrics_address = metrics_address,
         .master = master->pid,
+        .waits = master->predecessor_serves,
         .life_fd = master->life_read,
         .bell_fd = master->bell_write,
     };

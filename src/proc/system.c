@@ -6,17 +6,20 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "proc/handover.h"
 
 #define LOG_FILE_MODE 0640
 
@@ -139,6 +142,53 @@ int system_die_with(pid_t master) {
     return 0;
 }
 
+bool system_is_alive(pid_t pid) {
+    int fd = pidfd_open(pid, 0);
+    if (fd == -1) { /* an old kernel: a process that was not waited for counts as alive */
+        return errno != ESRCH && (kill(pid, 0) == 0 || errno == EPERM);
+    }
+    struct pollfd end = {.fd = fd, .events = POLLIN};
+    bool has_ended = poll(&end, 1, 0) == 1;
+    close(fd);
+    return !has_ended;
+}
+
+/* directory/name, in memory of its own. */
+static char *join(const char *directory, int directory_size, const char *name) {
+    char *path = NULL;
+    return asprintf(&path, "%.*s/%s", directory_size, directory, name) < 0 ? NULL : path;
+}
+
+/* As the shell would. */
+static char *search(const char *name) {
+    const char *rest = getenv("PATH");
+    while (rest != NULL && *rest != '\0') {
+        size_t size = strcspn(rest, ":");
+        char *path = size > 0 && rest[0] == '/' ? join(rest, (int)size, name) : NULL;
+        if (path != NULL && access(path, X_OK) == 0) {
+            return path;
+        }
+        free(path);
+        rest += size + (rest[size] == ':');
+    }
+    return NULL;
+}
+
+char *system_find_program(const char *called) {
+    if (called[0] == '/') {
+        return strdup(called);
+    }
+    char *found = NULL;
+    if (strchr(called, '/') != NULL) {
+        char *directory = getcwd(NULL, 0);
+        found = directory != NULL ? join(directory, (int)strlen(directory), called) : NULL;
+        free(directory);
+    } else if (called[0] != '\0') {
+        found = search(called);
+    }
+    return found != NULL ? found : realpath("/proc/self/exe", NULL);
+}
+
 int system_take_descriptors(void) {
     int fd;
     do {
@@ -153,7 +203,7 @@ int system_take_descriptors(void) {
     if (pid == NULL || count == NULL || !bytes_to_int64(bytes_from_str(pid), &pid_number) ||
         pid_number != getpid() || !bytes_to_int64(bytes_from_str(count), &given) ||
         given > INT16_MAX) {
-        given = 0;
+        given = handover_count();
     }
     return close_range((unsigned)(STDERR_FILENO + 1 + given), ~0U, 0);
 }

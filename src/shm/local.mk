@@ -10,12 +10,14 @@ SHM_SOURCES = \
 	src/shm/region.c \
 	src/shm/region_attach.c \
 	src/shm/region_file.c \
+	src/shm/region_inherit.c \
 	src/shm/region_layout.h \
 	src/shm/store.c \
 	src/shm/store_layout.h \
 	src/shm/store_log.c \
 	src/shm/store_recover.c \
 	src/shm/store_shard.c \
+	src/shm/totals.c \
 	src/shm/wake.c \
 	src/shm/word.c
 libshm_a_SOURCES = $(SHM_SOURCES)
@@ -27,5 +29,6 @@ noinst_HEADERS += \
 	include/shm/names.h \
 	include/shm/region.h \
 	include/shm/store.h \
+	include/shm/totals.h \
 	include/shm/wake.h \
 	include/shm/word.h

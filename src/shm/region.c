@@ -24,6 +24,7 @@
 #include "base/hash.h"
 #include "flight_layout.h"
 #include "region_layout.h"
+#include "shm/totals.h"
 #include "store_layout.h"
 
 #define SHARD_WANTED_BYTES (INT64_C(4) << 20)
@@ -61,6 +62,9 @@ static void plan_geometry(const struct region_params *params, struct region_geom
         at->names[kind] = end;
         end += sizeof(struct names_table) + capacity[kind] * REGION_NAME_SIZE;
     }
+    at->catalogue = end;
+    at->catalogue_bytes = params->catalogue.size;
+    end += align_up(at->catalogue_bytes, REGION_LINE);
     at->slots = align_up(end, REGION_PAGE);
     at->rows = align_up(at->slots + REGION_SLOTS * sizeof(struct board_slot), REGION_PAGE);
     at->row_bytes = align_up(params->counter_cells * sizeof(counter_cell), REGION_LINE);
@@ -109,6 +113,30 @@ uint64_t region_header_check(const struct region_header *header) {
     return hash64(header, offsetof(struct region_header, check), REGION_MAGIC);
 }
 
+uint64_t region_directory_check(const struct region_directory *directory) {
+    return hash64(directory, offsetof(struct region_directory, check), REGION_MAGIC);
+}
+
+static void fill_directory(const struct region_geometry *at, uint32_t cells,
+                           struct region_directory *directory) {
+    *directory = (struct region_directory){
+        .version = REGION_DIRECTORY_VERSION,
+        .row_count = REGION_ROWS,
+        .rows = at->rows,
+        .row_bytes = at->row_bytes,
+        .row_used = offsetof(struct region_header, row_used),
+        .cells = cells,
+        .name_size = REGION_NAME_SIZE,
+        .names_capacity = {REGION_PROVIDERS, REGION_PAIRS, REGION_ROUTES},
+        .catalogue_bytes = (uint32_t)at->catalogue_bytes,
+        .catalogue = at->catalogue,
+    };
+    for (unsigned kind = 0; kind < REGION_NAME_KINDS; kind++) {
+        directory->names[kind] = at->names[kind];
+    }
+    directory->check = region_directory_check(directory);
+}
+
 int region_identify(const struct region_geometry *at, const struct region_params *params,
                     struct region_header *header) {
     header->magic = REGION_MAGIC;
@@ -124,6 +152,7 @@ int region_identify(const struct region_geometry *at, const struct region_params
         return -1;
     }
     header->check = region_header_check(header);
+    fill_directory(at, params->counter_cells, &header->directory);
     return 0;
 }
 
@@ -142,6 +171,10 @@ static int format_store(struct region *region) {
 /* From zeros or from what the file held to a region that can be used. The state comes last: until
  * then the next start begins where this one did. */
 static int prepare(struct region *region, const struct region_params *params) {
+    if (region->report.origin == REGION_INHERITED) {
+        region_resume_names(region); /* and nothing else: others use all of it this moment */
+        return 0;
+    }
     if (!region->is_file && region_identify(&region->at, params, region->header) == -1) {
         return -1;
     }
@@ -149,6 +182,10 @@ static int prepare(struct region *region, const struct region_params *params) {
         return -1;
     }
     if (region->report.origin == REGION_NEW) {
+        if (params->catalogue.size > 0) {
+            memcpy(region->base + region->at.catalogue, params->catalogue.data,
+                   params->catalogue.size);
+        }
         region_start_time(region, params);
     } else if (region_attach(region, params) == -1) {
         return -1;
@@ -156,6 +193,20 @@ static int prepare(struct region *region, const struct region_params *params) {
     FAILPOINT("region.form.3");
     atomic_store_explicit(&region->header->state, REGION_WHOLE, memory_order_release);
     return 0;
+}
+
+static void abandon(struct region *region) {
+    for (int slot = 0; slot < REGION_SLOTS; slot++) {
+        if (region->wake_fds[slot] != -1) {
+            close(region->wake_fds[slot]);
+        }
+    }
+    close(region->fd);
+    if (region->beside[0] != '\0') { /* never settled: an upgrade that failed */
+        (void)unlink(region->beside);
+    }
+    totals_free(region->foreign);
+    free(region);
 }
 
 static bool params_are_sane(const struct region_params *params, char *error, size_t error_size) {
@@ -167,6 +218,25 @@ static bool params_are_sane(const struct region_params *params, char *error, siz
         return false;
     }
     return true;
+}
+
+/* The descriptor of what is to be mapped, or -1. */
+static int open_backing(struct region *region, const struct region_params *params, char *error,
+                        size_t error_size) {
+    if (params->inherited_fd != 0) {
+        region->report.not_inherited = region_inherits(region, params);
+        if (region->report.not_inherited == NULL) {
+            region->report.origin = REGION_INHERITED;
+            return params->inherited_fd;
+        }
+    }
+    if (!region->is_file) {
+        return open_memfd(region->at.size, error, error_size);
+    }
+    if (params->inherited_fd != 0 && region_is_at_path(params->inherited_fd, params->path)) {
+        return region_open_beside(region, params, error, error_size);
+    }
+    return region_file_open(region, params, error, error_size);
 }
 
 struct region *region_create(const struct region_params *params, char *error, size_t error_size) {
@@ -183,8 +253,7 @@ struct region *region_create(const struct region_params *params, char *error, si
     memset(region->wake_fds, 0xff, sizeof(region->wake_fds)); /* -1 */
     region->counter_cells = params->counter_cells;
     read_boot_id(params, region->boot_id);
-    region->fd = region->is_file ? region_file_open(region, params, error, error_size)
-                                 : open_memfd(region->at.size, error, error_size);
+    region->fd = open_backing(region, params, error, error_size);
     if (region->fd == -1) {
         free(region);
         return NULL;
@@ -192,8 +261,7 @@ struct region *region_create(const struct region_params *params, char *error, si
     void *base = mmap(NULL, region->at.size, PROT_READ | PROT_WRITE, MAP_SHARED, region->fd, 0);
     if (base == MAP_FAILED) {
         region_fail(error, error_size, "mmap", params->path, errno);
-        close(region->fd);
-        free(region);
+        abandon(region);
         return NULL;
     }
     region->base = base;
@@ -210,17 +278,10 @@ struct region *region_create(const struct region_params *params, char *error, si
 }
 
 void region_destroy(struct region *region) {
-    if (region == NULL) {
-        return;
+    if (region != NULL) {
+        munmap(region->base, region->at.size);
+        abandon(region);
     }
-    for (int slot = 0; slot < REGION_SLOTS; slot++) {
-        if (region->wake_fds[slot] != -1) {
-            close(region->wake_fds[slot]);
-        }
-    }
-    munmap(region->base, region->at.size);
-    close(region->fd);
-    free(region);
 }
 
 const char *region_check(const struct region *region) {
@@ -261,4 +322,14 @@ const struct region_report *region_report(const struct region *region) {
 
 size_t region_size(const struct region *region) {
     return region->at.size;
+}
+
+int region_descriptor(const struct region *region) {
+    return region->fd;
+}
+
+struct totals *region_take_foreign(struct region *region) {
+    struct totals *foreign = region->foreign;
+    region->foreign = NULL;
+    return foreign;
 }

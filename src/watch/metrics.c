@@ -199,7 +199,8 @@ static const int64_t bounds_ms[METRIC_BOUNDS] = {STEP(1000000LL),     STEP(10000
 #define CELLS_HISTOGRAM_MS METRIC_HISTOGRAM_CELLS
 
 /* The metrics. Columns: id, kind, unit, shown at 0, name, three dimensions, help. Cells lie in this
- * order; a change of the layout starts new counters at 0, so append rather than insert. */
+ * order; when it changes, totals of the version before are carried over by name and labels
+ * (watch/carry.h), so a name and its labels are for ever. */
 /* clang-format off: one row, three lines */
 #define METRICS(ROW)                                                                               \
     ROW(HTTP_REQUESTS, COUNTER, UNIT_PLAIN, SHOW_USED, "http_requests_total", METHOD, ENDPOINT,    \
@@ -357,6 +358,13 @@ void metric_add(const struct metrics *metrics, enum metric_id id, uint64_t value
     const struct metric_row *row = metric_row(id);
     ASSERT(row->type == METRIC_COUNTER);
     counter_add(&metrics->row[cell_of(row, i, j, k)], value);
+}
+
+void metric_add_shared(const struct metrics *metrics, enum metric_id id, uint64_t value, unsigned i,
+                       unsigned j, unsigned k) {
+    const struct metric_row *row = metric_row(id);
+    ASSERT(row->type == METRIC_COUNTER);
+    counter_add_shared(&metrics->row[cell_of(row, i, j, k)], value);
 }
 
 /* How many bounds lie below the value: its bucket, METRIC_BOUNDS for +Inf. Five comparisons and no

@@ -284,9 +284,41 @@ static void read_board(const struct region *region, uint64_t values[GAUGE_COUNT]
         not_negative(board_get_word(region, BOARD_WORD_START_TIME_MS)) * (uint64_t)NS_PER_MS;
 }
 
-static void read_processes(const struct prometheus_source *source, uint64_t values[GAUGE_COUNT]) {
-    pid_t pids[REGION_SLOTS];
+static bool is_among(const pid_t *pids, unsigned count, pid_t pid) {
+    for (unsigned i = 0; i < count; i++) {
+        if (pids[i] == pid) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* After an upgrade: the masters before ours that still have processes. */
+static unsigned find_masters(const struct prometheus_source *source, pid_t pids[REGION_SLOTS]) {
     unsigned count = 0;
+    for (int slot = 0; slot < REGION_SLOTS; slot++) {
+        pid_t master = board_master(source->region, slot);
+        if (master != 0 && master != source->master && !is_among(pids, count, master)) {
+            pids[count++] = master;
+        }
+    }
+    return count;
+}
+
+/* A master that was replaced leaves its figure in a word when it ends. Between the end of its last
+ * process and that its time is in neither place; so never less is shown than once was. */
+static uint64_t cpu_of_daemon(const struct prometheus_source *source, uint64_t cpu_ns) {
+    cpu_ns += not_negative(board_get_word(source->region, BOARD_WORD_CPU_GONE_NS));
+    return not_negative(board_raise_word(source->region, BOARD_WORD_CPU_SHOWN_NS, (int64_t)cpu_ns));
+}
+
+static void read_processes(const struct prometheus_source *source, uint64_t values[GAUGE_COUNT]) {
+    pid_t pids[2 * REGION_SLOTS];
+    unsigned count = find_masters(source, pids);
+    uint64_t older_ns = 0;
+    for (unsigned i = 0; i < count; i++) {
+        older_ns += process_children_cpu_ns(pids[i]);
+    }
     for (int slot = 0; slot < REGION_SLOTS; slot++) {
         pid_t pid =
             board_role(source->region, slot) != BOARD_FREE ? board_pid(source->region, slot) : 0;
@@ -296,7 +328,7 @@ static void read_processes(const struct prometheus_source *source, uint64_t valu
     }
     struct process_stats stats;
     process_stats_read(source->master, pids, count, &stats);
-    values[GAUGE_CPU] = stats.cpu_ns;
+    values[GAUGE_CPU] = cpu_of_daemon(source, stats.cpu_ns + older_ns);
     values[GAUGE_RESIDENT] = stats.resident_bytes;
     values[GAUGE_VIRTUAL] = stats.virtual_bytes;
     values[GAUGE_OPEN_FDS] = stats.open_fds;

@@ -25,6 +25,10 @@ check_PROGRAMS += tests/unit/shm/test_region
 tests_unit_shm_test_region_SOURCES = tests/unit/shm/test_region.c
 tests_unit_shm_test_region_LDADD = $(SHM_UNIT_LIBS)
 
+check_PROGRAMS += tests/unit/shm/test_region_inherit
+tests_unit_shm_test_region_inherit_SOURCES = tests/unit/shm/test_region_inherit.c
+tests_unit_shm_test_region_inherit_LDADD = $(SHM_UNIT_LIBS)
+
 check_PROGRAMS += tests/unit/shm/test_store
 tests_unit_shm_test_store_SOURCES = tests/unit/shm/test_store.c
 tests_unit_shm_test_store_LDADD = $(SHM_UNIT_LIBS)
