@@ -13,7 +13,7 @@ HABITS = {
     "broken": "broken-1+status=500",
     "once": "once-1+status=500+times=1",
     "busy": "busy-1+status=429+retry_after=7",
-    "cut": "cut-1+tokens=40+kill=12+pace=5",
+    "cut": "cut-1+tokens=40+kill=12+pace=20",
     "hostile": "hostile-1+file=hostile.sse+type=text/event-stream+split=700",
     "writer": "writer-1+file=writer.sse+type=text/event-stream+split=700",
     "novelist": "novelist-1+file=novel.sse+type=text/event-stream+split=4000",
