@@ -38,8 +38,9 @@ def figures(page):
     """What stands under the last answer: {name: (words, exact words)}."""
     return page.script("""
         const last = [...document.querySelectorAll('.figures')].at(-1);
+        const words = (row, tag) => row.querySelector(tag).textContent;
         return Object.fromEntries([...last.children].map((row) =>
-            [row.querySelector('dt').textContent, [row.querySelector('dd').textContent, row.title]]));""")
+            [words(row, 'dt'), [words(row, 'dd'), row.title]]));""")
 
 
 def details(page):
@@ -254,7 +255,7 @@ def test_stopping_cancels_upstream_and_keeps_what_came(page, world, way):
     else:
         page.find("#stop").click()
     answers(page, 1)
-    page.until(lambda: world.counters("slow")["aborted"] == before["aborted"] + 1, "it is cancelled")
+    page.until(lambda: world.counters("slow")["aborted"] == before["aborted"] + 1, "it is stopped")
     assert world.counters("slow")["in_flight"] == 0
     assert page.text(".below .note").startswith("Stopped.")
     assert page.text("#unknown") == "Without the price of 1 answer that did not end or has none."
@@ -274,7 +275,7 @@ def trouble(page, number=1):
 
 
 def refused(page, status):
-    """The browser notes a refused request in its console by itself; nothing else may stand there."""
+    """The browser notes a refused request in its console by itself; nothing else may be there."""
     noted = page.errors()
     assert len(noted) == 1 and f"status of {status}" in noted[0], noted
 

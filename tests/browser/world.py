@@ -1,5 +1,5 @@
-"""What the tests of the pages talk to: a daemon whose providers are one scripted upstream, each with
-one habit. A test chooses a habit by choosing a provider in the page.
+"""What the tests of the pages talk to: a daemon whose providers are one scripted upstream, each
+with one habit. A test chooses a habit by choosing a provider in the page.
 """
 import json
 
@@ -7,7 +7,7 @@ PRICES = {"input": "1", "output": "2"}
 HABITS = {
     "little": "small-1",
     "big": "large-1+tokens=30",
-    "slow": "slow-1+tokens=400+pace=25",
+    "slow": "slow-1+tokens=4000+pace=25",
     "thinker": "think-1+reasoning_text",
     "limited": "limited-1+stop=length",
     "broken": "broken-1+status=500",
