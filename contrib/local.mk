@@ -21,4 +21,18 @@ dist_doc_DATA = HACKING.md LICENSE NEWS.md README.md
 examplesdir = $(docdir)/examples
 dist_examples_DATA = etc/optiroute-minimal.yaml etc/optiroute.yaml
 
+# Rules and dashboard as doc/monitoring.md uses them.
+prometheusdir = $(examplesdir)/prometheus
+dist_prometheus_DATA = \
+	contrib/prometheus/optiroute.alerts.yml \
+	contrib/prometheus/optiroute.alerts_test.yml \
+	contrib/prometheus/optiroute.rules.yml \
+	contrib/prometheus/prometheus.yml
+grafanadir = $(examplesdir)/grafana
+dist_grafana_DATA = contrib/grafana/optiroute.json
+grafana_dashboardsdir = $(grafanadir)/provisioning/dashboards
+dist_grafana_dashboards_DATA = contrib/grafana/provisioning/dashboards/optiroute.yaml
+grafana_datasourcesdir = $(grafanadir)/provisioning/datasources
+dist_grafana_datasources_DATA = contrib/grafana/provisioning/datasources/optiroute.yaml
+
 EXTRA_DIST += .ci/run .clang-format .clang-tidy doc

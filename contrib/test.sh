@@ -26,13 +26,14 @@ declare -A about=(
     [blackbox]="real daemons, the plain gcc build"
     [sdk]="the clients of OpenAI, Anthropic, LangChain and Vercel, unmodified, in Python and JavaScript"
     [browser]="the pages in Debian's Chromium: chat and dashboard, with axe-core"
+    [prometheus]="a real Prometheus: every query of the dashboard, every rule and alert"
     [asan]="AddressSanitizer, UBSan and failpoints: unit tests, then real daemons"
     [tsan]="ThreadSanitizer: the shared-memory tests"
     [lint]="cppcheck, clang-tidy, shellcheck, layers"
     [format]="clang-format"
     [dist]="make distcheck: archive, out-of-tree build, install, uninstall"
 )
-all_stages=(gcc clang blackbox sdk browser asan tsan lint format dist)
+all_stages=(gcc clang blackbox sdk browser prometheus asan tsan lint format dist)
 
 # ---- what a stage may use -------------------------------------------------------------------------
 
@@ -240,6 +241,11 @@ stage_browser() {
     build gcc CC=gcc --enable-werror
     install_axe
     AXE=$out/browser/node_modules/axe-core/axe.min.js pytest_run gcc tests/browser
+}
+
+stage_prometheus() {
+    build gcc CC=gcc --enable-werror
+    pytest_run gcc tests/prometheus
 }
 
 stage_asan() {

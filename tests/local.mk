@@ -17,7 +17,7 @@ EXTRA_DIST += tests/layers.sh
 TEST_EXTENSIONS = .sh
 
 # Directories: a new black-box test is distributed without being named here.
-EXTRA_DIST += tests/bench tests/blackbox tests/browser tests/sdk tests/stress
+EXTRA_DIST += tests/bench tests/blackbox tests/browser tests/prometheus tests/sdk tests/stress
 dist-hook:
 	find $(distdir) '(' -name __pycache__ -o -name node_modules ')' -prune -exec rm -rf {} +
 
@@ -39,6 +39,8 @@ check-sdk:
 	$(srcdir)/contrib/test.sh sdk
 check-browser:
 	$(srcdir)/contrib/test.sh browser
+check-prometheus:
+	$(srcdir)/contrib/test.sh prometheus
 
 lint:
 	$(srcdir)/contrib/lint.sh
@@ -68,7 +70,8 @@ bench-bodies: all
 	/usr/bin/python3 -B $(srcdir)/tests/bench/bodies.py $(BENCH_TOOLS) bench-bodies.json
 CLEANFILES += bench-streams.json bench-idle.json bench-bodies.json
 
-.PHONY: check-blackbox check-asan check-tsan check-sdk check-browser lint format-check format bench bench-inflight \
+.PHONY: check-blackbox check-asan check-tsan check-sdk check-browser check-prometheus lint format-check format \
+	bench bench-inflight \
 	bench-streams bench-idle bench-bodies
 
 # Names and a wall clock for the black-box tests, preloaded into a daemon.

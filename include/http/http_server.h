@@ -108,6 +108,8 @@ void http_reply(struct http_exchange *exchange, const struct http_reply *reply);
 void http_reply_begin(struct http_exchange *exchange, const struct http_reply *head);
 void http_reply_piece(struct http_exchange *exchange, struct bytes piece);
 bool http_reply_is_full(const struct http_exchange *exchange);
+/* Bytes of it that the client has not taken yet. */
+size_t http_reply_unsent(const struct http_exchange *exchange);
 void http_reply_end(struct http_exchange *exchange);
 void http_reply_break(struct http_exchange *exchange);
 

@@ -110,6 +110,9 @@ size_t region_size(const struct region *region);
  *     | counter rows    129 x row      |   shm/counters.h: row = cells x 8, whole cache lines; one
  *     |                                |   writer each; the last row is the master's
  *     +--------------------------------+ page
+ *     | flights      16,384 x 64       |   shm/flight.h: leader and who waits, under the shard's
+ * lock
+ *     +--------------------------------+ page
  *     | shard 0: lock | index | log    |   shm/store.h: S equal shards of whole pages;
  *     | ...                            |   S = power of two of cache.size / 4 MiB, 1 to 256;
  *     | shard S-1                      |   S x shard <= cache.size

@@ -418,7 +418,9 @@ static void prepare(struct flow *flow, const struct conf_model *model) {
     const struct conf_provider *provider = flow_provider(flow);
     int64_t now_ns = timers_now_ns(&env->timers);
     if (flow->tries++ == 0) {
-        flow->first_try_ns = now_ns;
+        /* who has waited for another before is not to wait longer than if it had asked itself */
+        bool has_waited = flow->waited_ns != 0 && flow->attempts == 0;
+        flow->first_try_ns = has_waited ? flow->waited_ns : now_ns;
     } else {
         metric_add(&env->metrics, METRIC_RETRIES, 1, flow_provider_index(flow), flow->outcome, 0);
     }
@@ -444,6 +446,7 @@ enum step_result flow_step_attempt(struct flow *flow) {
     const struct conf_model *model = model_of(flow);
     flow->attempt = (struct attempt){.retry_after_ms = -1};
     flow_forget_events(flow);
+    flight_forget_events(flow);
     if (flow->request->chat.wants_text && flow->request->chat.wants_stream) {
         buf_append_char(&flow->text, '"');
     }
@@ -492,10 +495,14 @@ static void on_event(struct attempt *attempt, const struct chat_event *event) {
         }
     }
     flow_tell(flow, event);
+    flight_tell(flow, event);
 }
 
 static void on_flush(struct attempt *attempt) {
-    flow_flush(attempt->user);
+    struct flow *flow = attempt->user;
+    flow_flush(flow);
+    flight_flush(flow);
+    flight_set_pace(flow, false);
 }
 
 static void on_done(struct attempt *attempt) {

@@ -285,6 +285,10 @@ bool http_reply_is_full(const struct http_exchange *exchange) {
     return conn_unsent(conn) > conn->server->limits.stream_buffer_bytes;
 }
 
+size_t http_reply_unsent(const struct http_exchange *exchange) {
+    return conn_unsent(conn_of(exchange));
+}
+
 void http_reply_end(struct http_exchange *exchange) {
     struct http_conn *conn = conn_of(exchange);
     ASSERT(conn->state == CONN_REPLYING);

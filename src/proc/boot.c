@@ -22,6 +22,7 @@
 #include "gateway/entry.h"
 #include "master_private.h"
 #include "proc/check.h"
+#include "shm/wake.h"
 
 #define STATUS_CONFIGURATION 1
 #define STATUS_FATAL 2
@@ -246,6 +247,10 @@ static int make_region(struct master *master) {
     master->region = region_create(&params, error, sizeof(error));
     if (master->region == NULL) {
         fail(master, "%s", error);
+        return STATUS_FATAL;
+    }
+    if (wake_open(master->region) == -1) {
+        fail(master, "no eventfd: %s", strerror(errno));
         return STATUS_FATAL;
     }
     master->counters.row = counters_row(master->region, REGION_MASTER_ROW);

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "gateway/breaker.h"
 #include "master_private.h"
+#include "shm/wake.h"
 
 static struct seat *find_seat(struct master *master, pid_t pid, struct generation **generation) {
     for (*generation = master->generations; *generation != NULL;
@@ -84,6 +85,7 @@ static void bury(struct master *master, struct generation *generation, struct se
     bool was_ready = board_state(master->region, slot) != BOARD_STARTING;
     breaker_bury(master->region, (unsigned)slot);
     board_release(master->region, slot);
+    wake_all(master->region); /* some may wait for an answer that it would have brought */
     double uptime_s = (double)(now_ns - seat->started_ns) / NS_PER_S;
     bool was_told = seat->state == SEAT_DRAINING;
     if (seat->ready_ns == 0 && was_ready) {

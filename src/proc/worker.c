@@ -17,6 +17,7 @@
 #include "gateway/gateway.h"
 #include "proc/loop_timers.h"
 #include "proc/spawn.h"
+#include "shm/wake.h"
 #include "upstream/upstream.h"
 
 #define BODY_IDLE_MS 10000
@@ -35,6 +36,7 @@ struct worker {
     struct upstream *upstream;
     struct gateway *gateway;
     struct api *api;
+    struct event wake; /* an answer that others brought, or a leader that died */
 };
 
 static void on_tick(struct child *child) {
@@ -120,6 +122,25 @@ static int build_gateway(struct worker *worker, const struct child_env *env) {
     return 0;
 }
 
+static void on_wake(evutil_socket_t fd, short what, void *argument) {
+    (void)fd;
+    (void)what;
+    struct worker *worker = argument;
+    wake_take(worker->child.env->region, worker->child.env->slot);
+    gateway_wake(worker->gateway);
+}
+
+static int listen_for_wakes(struct worker *worker) {
+    const struct child_env *env = worker->child.env;
+    if (event_assign(&worker->wake, worker->child.base, wake_fd(env->region, env->slot),
+                     EV_READ | EV_PERSIST, on_wake, worker) == -1 ||
+        event_add(&worker->wake, NULL) == -1) {
+        log_error("no event loop: %s", strerror(errno));
+        return -1;
+    }
+    return 0;
+}
+
 /* 0 when ready, else the exit status; logged. */
 static int build(struct worker *worker, const struct child_env *env) {
     const struct conf *conf = env->conf;
@@ -136,7 +157,8 @@ static int build(struct worker *worker, const struct child_env *env) {
         log_error("access log %s: %s", conf->access_log, strerror(errno));
         return SPAWN_EXIT_CONFIGURATION;
     }
-    if (child_open(&worker->child, env, &hooks) == -1 || build_gateway(worker, env) == -1) {
+    if (child_open(&worker->child, env, &hooks) == -1 || build_gateway(worker, env) == -1 ||
+        listen_for_wakes(worker) == -1) {
         return 1;
     }
     struct http_limits limits = limits_of(conf);

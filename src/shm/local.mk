@@ -3,6 +3,8 @@ noinst_LIBRARIES += libshm.a
 SHM_SOURCES = \
 	src/shm/board.c \
 	src/shm/counters.c \
+	src/shm/flight.c \
+	src/shm/flight_layout.h \
 	src/shm/lock.c \
 	src/shm/names.c \
 	src/shm/region.c \
@@ -14,13 +16,16 @@ SHM_SOURCES = \
 	src/shm/store_log.c \
 	src/shm/store_recover.c \
 	src/shm/store_shard.c \
+	src/shm/wake.c \
 	src/shm/word.c
 libshm_a_SOURCES = $(SHM_SOURCES)
 noinst_HEADERS += \
 	include/shm/board.h \
 	include/shm/counters.h \
+	include/shm/flight.h \
 	include/shm/lock.h \
 	include/shm/names.h \
 	include/shm/region.h \
 	include/shm/store.h \
+	include/shm/wake.h \
 	include/shm/word.h

@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/hash.h"
+#include "flight_layout.h"
 #include "region_layout.h"
 #include "store_layout.h"
 
@@ -63,7 +64,8 @@ static void plan_geometry(const struct region_params *params, struct region_geom
     at->slots = align_up(end, REGION_PAGE);
     at->rows = align_up(at->slots + REGION_SLOTS * sizeof(struct board_slot), REGION_PAGE);
     at->row_bytes = align_up(params->counter_cells * sizeof(counter_cell), REGION_LINE);
-    at->store = align_up(at->rows + REGION_ROWS * at->row_bytes, REGION_PAGE);
+    at->flights = align_up(at->rows + REGION_ROWS * at->row_bytes, REGION_PAGE);
+    at->store = align_up(at->flights + FLIGHTS_MAX * sizeof(struct flight_entry), REGION_PAGE);
     at->shard_count = params->store_bytes == 0 ? 0 : count_shards(params->store_bytes);
     at->shard_bytes = 0;
     if (at->shard_count != 0) {
@@ -178,6 +180,7 @@ struct region *region_create(const struct region_params *params, char *error, si
     }
     region->is_file = params->path != NULL && params->path[0] != '\0';
     plan_geometry(params, &region->at);
+    memset(region->wake_fds, 0xff, sizeof(region->wake_fds)); /* -1 */
     region->counter_cells = params->counter_cells;
     read_boot_id(params, region->boot_id);
     region->fd = region->is_file ? region_file_open(region, params, error, error_size)
@@ -209,6 +212,11 @@ struct region *region_create(const struct region_params *params, char *error, si
 void region_destroy(struct region *region) {
     if (region == NULL) {
         return;
+    }
+    for (int slot = 0; slot < REGION_SLOTS; slot++) {
+        if (region->wake_fds[slot] != -1) {
+            close(region->wake_fds[slot]);
+        }
     }
     munmap(region->base, region->at.size);
     close(region->fd);

@@ -14,7 +14,7 @@
 #include "shm/region.h"
 
 #define REGION_MAGIC UINT64_C(0x314554554f525450) /* "PTROUTE1" as a little-endian word */
-#define REGION_LAYOUT_VERSION 4u
+#define REGION_LAYOUT_VERSION 5u
 #define REGION_LINE 64u
 #define REGION_PAGE 4096u
 #define REGION_BOOT_ID_SIZE 36 /* text of /proc/sys/kernel/random/boot_id, without a NUL */
@@ -107,7 +107,8 @@ struct region_geometry {
     size_t slots;    /* REGION_SLOTS x struct board_slot */
     size_t rows;     /* REGION_ROWS x row_bytes */
     size_t row_bytes;
-    size_t store; /* shard_count x shard_bytes */
+    size_t flights; /* FLIGHTS_MAX x struct flight_entry */
+    size_t store;   /* shard_count x shard_bytes */
     size_t shard_bytes;
     uint32_t shard_count;
     size_t size; /* whole mapping */
@@ -121,7 +122,8 @@ struct region {
     unsigned counter_cells;
     int fd; /* memfd or cache.file; the file's flock lives as long as a process has it open */
     bool is_file;
-    int names_synced; /* sum of the counts when they were last brought to the disk */
+    int wake_fds[REGION_SLOTS]; /* -1: wake_open was not called */
+    int names_synced;           /* sum of the counts when they were last brought to the disk */
     char boot_id[REGION_BOOT_ID_SIZE]; /* this boot's, read once; zeros when it cannot be */
     struct region_report report;       /* what the file held */
 };

@@ -211,7 +211,7 @@ static const int64_t bounds_ms[METRIC_BOUNDS] = {STEP(1000000LL),     STEP(10000
         "Money spent, in USD.")                                                                    \
     ROW(SAVED, COUNTER, UNIT_NANODOLLARS, SHOW_ALL, "llm_saved_cost_usd_total", SAVED_REASON,      \
         NONE, NONE, "Money not spent, in USD, by what saved it.")                                  \
-    ROW(UNKNOWN_PRICE, COUNTER, UNIT_PLAIN, SHOW_USED, "llm_unknown_price_total", PAIR, NONE,      \
+    ROW(UNKNOWN_PRICE, COUNTER, UNIT_PLAIN, SHOW_NAMES, "llm_unknown_price_total", PAIR, NONE,     \
         NONE, "Answers of models whose price is not configured; their cost is in no total.")       \
     ROW(CACHE_EVENTS, COUNTER, UNIT_PLAIN, SHOW_ALL, "llm_cache_events_total", CACHE_EVENT, NONE,  \
         NONE, "What happened at the answer cache.")                                                \
@@ -251,7 +251,7 @@ static const int64_t bounds_ms[METRIC_BOUNDS] = {STEP(1000000LL),     STEP(10000
     ROW(STALE_REPORTS, COUNTER, UNIT_PLAIN, SHOW_USED, "llm_breaker_stale_reports_total",          \
         PROVIDER, NONE, NONE,                                                                      \
         "Attempts that ended after the circuit breaker had moved on; they changed nothing.")       \
-    ROW(USAGE_INVALID, COUNTER, UNIT_PLAIN, SHOW_USED, "llm_usage_invalid_total", PROVIDER, NONE,  \
+    ROW(USAGE_INVALID, COUNTER, UNIT_PLAIN, SHOW_NAMES, "llm_usage_invalid_total", PROVIDER, NONE, \
         NONE, "Answers whose token counts were missing or impossible; they were estimated.")
 /* clang-format on */
 

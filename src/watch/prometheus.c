@@ -205,6 +205,7 @@ enum gauge {
     GAUGE_CONNECTIONS_IDLE,
     GAUGE_IN_FLIGHT,
     GAUGE_WORKERS,
+    GAUGE_WORKERS_READY,
     GAUGE_RELOAD_SUCCESSFUL,
     GAUGE_GENERATION,
     GAUGE_BUILD_INFO,
@@ -233,6 +234,8 @@ static const struct gauge_row {
     [GAUGE_IN_FLIGHT] = {"optiroute_requests_in_flight",
                          .help = "Requests whose answer is not complete."},
     [GAUGE_WORKERS] = {"optiroute_workers", .help = "Workers the configuration asks for."},
+    [GAUGE_WORKERS_READY] = {"optiroute_workers_ready",
+                             .help = "Workers that take requests; more while a reload swaps them."},
     [GAUGE_RELOAD_SUCCESSFUL] = {"optiroute_config_last_reload_successful",
                                  .help = "1 when the last reload brought the file into force."},
     [GAUGE_GENERATION] = {"optiroute_config_generation",
@@ -254,6 +257,15 @@ static uint64_t not_negative(int64_t value) {
     return value > 0 ? (uint64_t)value : 0;
 }
 
+static uint64_t ready_workers(const struct region *region) {
+    uint64_t count = 0;
+    for (int slot = 0; slot < REGION_SLOTS; slot++) {
+        count +=
+            board_role(region, slot) == BOARD_WORKER && board_state(region, slot) == BOARD_READY;
+    }
+    return count;
+}
+
 static void read_board(const struct region *region, uint64_t values[GAUGE_COUNT]) {
     int64_t connections;
     int64_t idle;
@@ -264,6 +276,7 @@ static void read_board(const struct region *region, uint64_t values[GAUGE_COUNT]
     values[GAUGE_CONNECTIONS_IDLE] = not_negative(idle);
     values[GAUGE_IN_FLIGHT] = not_negative(in_flight);
     values[GAUGE_WORKERS] = not_negative(board_get_word(region, BOARD_WORD_WORKERS));
+    values[GAUGE_WORKERS_READY] = ready_workers(region);
     values[GAUGE_GENERATION] = not_negative(board_get_word(region, BOARD_WORD_GENERATION));
     values[GAUGE_RELOAD_SUCCESSFUL] =
         not_negative(board_get_word(region, BOARD_WORD_RELOAD_SUCCESSFUL));
