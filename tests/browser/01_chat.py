@@ -1,4 +1,5 @@
 """The chat page: questions, answers as they come, and what it says of them."""
+import threading
 from decimal import Decimal
 
 import pytest
@@ -9,7 +10,7 @@ from browser import Keys
 from optiroute import Daemon
 from world import NOVEL_PARAGRAPHS, SETTINGS
 
-LAST = ".answer:last-of-type"
+CHAT = "/v1/chat/completions"
 
 
 # -- what a person does ----------------------------------------------------------------------------
@@ -166,6 +167,23 @@ def test_the_same_again_comes_from_the_cache_and_is_counted(page, world):
     assert totals["requests"].text == "3"
     assert totals["tokens"].text == str(2 * int(first["Tokens"][0])), "a hit has no new tokens"
     assert [one.text for one in page.all("#share-list li")] == ["little\n2", "the cache\n1"]
+
+
+def test_what_somebody_else_is_asking_is_shared(page, world):
+    before = world.counters("paced")["requests"]
+    messages = [{"role": "user", "content": "Asked by two."}]
+    body = {"model": "paced", "messages": messages, "stream": True}
+    other = threading.Thread(target=world.daemon.request, args=("POST", CHAT, body))
+    other.start()
+    page.until(lambda: world.counters("paced")["requests"] == before + 1, "the other is first")
+    ask(page, "Asked by two.", of="paced")
+    answers(page, 1)
+    other.join()
+    assert world.counters("paced")["requests"] == before + 1
+    assert "shared" in page.text(".who") and "both share one answer" in page.text(".why")
+    shown = figures(page)
+    assert shown["Cost"][0] == "$0" and amount(shown["Saved"][1]) > 0
+    assert page.find("#tokens").text == "0"
 
 
 def test_a_starter_asks_twice(page, world):

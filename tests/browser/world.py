@@ -8,6 +8,7 @@ HABITS = {
     "little": "small-1",
     "big": "large-1+tokens=30",
     "slow": "slow-1+tokens=4000+pace=25",
+    "paced": "paced-1+tokens=40+pace=50",
     "thinker": "think-1+reasoning_text",
     "limited": "limited-1+stop=length",
     "broken": "broken-1+status=500",
