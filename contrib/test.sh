@@ -24,6 +24,7 @@ declare -A about=(
     [gcc]="gcc, warnings as errors: unit tests, fuzz corpora, layers"
     [clang]="clang, warnings as errors: unit tests, fuzz corpora, layers"
     [blackbox]="real daemons, the plain gcc build"
+    [stress]="short runs of the stress harness, as tests/stress/ci.list says, the plain gcc build"
     [sdk]="the clients of OpenAI, Anthropic, LangChain and Vercel, unmodified, in Python and JavaScript"
     [browser]="the pages in Debian's Chromium: chat and dashboard, with axe-core"
     [prometheus]="a real Prometheus: every query of the dashboard, every rule and alert"
@@ -33,7 +34,7 @@ declare -A about=(
     [format]="clang-format"
     [dist]="make distcheck: archive, out-of-tree build, install, uninstall"
 )
-all_stages=(gcc clang blackbox sdk browser prometheus asan tsan lint format dist)
+all_stages=(gcc clang blackbox stress sdk browser prometheus asan tsan lint format dist)
 
 # ---- what a stage may use -------------------------------------------------------------------------
 
@@ -226,6 +227,25 @@ stage_clang() {
 stage_blackbox() {
     build gcc CC=gcc --enable-werror
     pytest_run gcc
+}
+
+# A line of the list is a script and its arguments.
+stage_stress() {
+    local status=0 script arguments
+    build gcc CC=gcc --enable-werror
+    while read -r script arguments; do
+        case $script in '' | '#'*) continue ;; esac
+        step "tests/stress/$script $arguments"
+        # shellcheck disable=SC2086 # a list of words
+        if OPTIROUTED=$out/gcc/src/optirouted MOCKLLM=$out/gcc/tests/mockllm BUILDDIR=$out/gcc SRCDIR=$src \
+            "$src/tests/stress/$script" $arguments </dev/null; then
+            count 1 0
+        else
+            count 0 1
+            status=1
+        fi
+    done <"$src/tests/stress/ci.list"
+    return $status
 }
 
 stage_sdk() {

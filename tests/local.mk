@@ -30,6 +30,11 @@ check-blackbox: all
 	MOCKLLM=$(abs_top_builddir)/tests/mockllm BUILDDIR=$(abs_top_builddir) SRCDIR=$(abs_top_srcdir) \
 	PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/blackbox
 
+# Half an hour under load, or SOAK_SECONDS: nothing grows, leaks, or gets out of step.
+soak: all
+	OPTIROUTED=$(abs_top_builddir)/src/optirouted MOCKLLM=$(abs_top_builddir)/tests/mockllm \
+	BUILDDIR=$(abs_top_builddir) $(srcdir)/tests/stress/soak.sh $${SOAK_SECONDS:-1800}
+
 # Builds of their own, in build-test/ of the source tree.
 check-asan:
 	$(srcdir)/contrib/test.sh asan
@@ -70,8 +75,8 @@ bench-bodies: all
 	/usr/bin/python3 -B $(srcdir)/tests/bench/bodies.py $(BENCH_TOOLS) bench-bodies.json
 CLEANFILES += bench-streams.json bench-idle.json bench-bodies.json
 
-.PHONY: check-blackbox check-asan check-tsan check-sdk check-browser check-prometheus lint format-check format \
-	bench bench-inflight \
+.PHONY: check-blackbox soak check-asan check-tsan check-sdk check-browser check-prometheus lint \
+	format-check format bench bench-inflight \
 	bench-streams bench-idle bench-bodies
 
 # Names and a wall clock for the black-box tests, preloaded into a daemon.

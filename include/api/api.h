@@ -17,5 +17,7 @@ struct api *api_new(struct gateway *gateway);
 void api_free(struct api *api);
 /* What the worker gives to http_server_new, with the api as context. */
 extern const struct http_callbacks api_callbacks;
+/* What the worker gives to it as busy_answer. */
+extern const struct bytes api_busy_answer;
 
 #endif

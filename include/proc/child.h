@@ -77,7 +77,8 @@ int child_confine(const struct child_env *env);
 int child_open(struct child *child, const struct child_env *env, const struct child_hooks *hooks);
 /* The server (owned from now on) takes connections from the environment's sockets. tls may be
  * NULL. -1 without memory. */
-int child_serve(struct child *child, struct http_server *server, struct tls_context *tls);
+int child_serve(struct child *child, struct http_server *server, struct tls_context *tls,
+                const struct capacity *capacity);
 void child_run(struct child *child);
 /* Closes every connection; then the callbacks' context may go, then child_close. */
 void child_hang_up(struct child *child);

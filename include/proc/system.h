@@ -33,6 +33,10 @@ int identity_assume(const struct identity *identity);
 int system_own_log(const char *path, const struct identity *identity);
 /* Soft limit of open files up to the hard one. Returns what is in force. */
 uint64_t system_raise_file_limit(void);
+/* Open files that a daemon started here may have: the hard limit, which it makes its own. */
+uint64_t system_file_limit(void);
+/* Bytes of memory that we may use: the machine's, or our control group's if that is less. */
+uint64_t system_memory(void);
 /* In a child, after identity_assume (a change of user clears it): SIGKILL when the master ends. -1
  * when it already did. */
 int system_die_with(pid_t master);

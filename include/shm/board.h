@@ -22,7 +22,7 @@ enum board_state { BOARD_STARTING, BOARD_READY, BOARD_DRAINING };
 
 /* Shared; gauges of one process. */
 struct board_gauges {
-    _Atomic int64_t connections;        /* open client connections */
+    _Atomic int64_t connections;        /* open client connections within the limit */
     _Atomic int64_t connections_idle;   /* of these between two requests */
     _Atomic int64_t requests_in_flight; /* requests whose answer is not complete */
 };
@@ -58,6 +58,12 @@ int64_t board_outstanding(const struct region *region, unsigned provider);
 void board_set_last_words(struct region *region, int slot, const char *words);
 /* Copies out, always terminated, empty when nothing was said. */
 void board_last_words(const struct region *region, int slot, char *out, size_t out_size);
+
+/* Owner, a worker: takes one more client connection to the `own` it has, unless that would be more
+ * than `most` over all workers of all generations: then false. True: its gauge says own + 1, which
+ * the owner has to keep right from then on. Never more than `most` at once; of two that take the
+ * last place at the same moment both may be refused. */
+bool board_take_connection(struct region *region, int slot, int64_t own, int64_t most);
 
 /* Sum and number over the READY workers of a generation, for the accept balance
  * (proc/accept.h). */

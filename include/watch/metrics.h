@@ -36,6 +36,7 @@ enum metric_id {
     METRIC_CIRCUIT_TRANSITIONS, /* provider, to (a circuit state) */
     METRIC_STALE_REPORTS,       /* provider */
     METRIC_USAGE_INVALID,       /* provider */
+    METRIC_SHED,                /* shed reason */
     METRIC_COUNT
 };
 
@@ -60,6 +61,7 @@ enum metric_dim {
     DIM_REASON, /* DIM_OUTCOME under the label "reason" */
     DIM_CODE,   /* DIM_STATUS under the label "code" */
     DIM_TO,     /* circuit state */
+    DIM_SHED_REASON,
     DIM_COUNT
 };
 
@@ -121,6 +123,14 @@ enum metric_route_reason {
 };
 enum metric_recovery { RECOVERY_CLEAN, RECOVERY_REBUILT, RECOVERY_EMPTIED, RECOVERY_COUNT };
 enum metric_circuit { CIRCUIT_CLOSED, CIRCUIT_HALF_OPEN, CIRCUIT_OPEN, CIRCUIT_COUNT };
+/* Which limit was reached when a client was told to come again. */
+enum metric_shed {
+    SHED_MAX_CONNECTIONS,
+    SHED_DESCRIPTORS,
+    SHED_MEMORY,
+    SHED_MAX_CONCURRENCY,
+    SHED_COUNT
+};
 enum metric_restart_reason { RESTART_SIGNAL, RESTART_EXIT, RESTART_BOOT, RESTART_REASON_COUNT };
 
 /* How an attempt at a provider ended: the small enum that retry, breaker, metrics and log share.

@@ -58,6 +58,7 @@ struct gateway {
     struct gateway_provider {
         uint64_t subject;          /* for its breaker */
         int64_t refusal_logged_ns; /* when one of its refusals was last logged, 0: never */
+        int64_t full_logged_ns;    /* the same of its max_concurrency */
     } * providers;                 /* by index in the configuration */
 };
 

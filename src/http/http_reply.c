@@ -150,7 +150,7 @@ static void put_head(struct http_conn *conn, struct buf *out, const struct http_
 
 static bool may_keep(const struct http_conn *conn, const struct http_reply *reply) {
     return conn->exchange.keep_alive && !conn->exchange.faulty && !reply->close &&
-           !conn->server->draining;
+           !conn->server->draining && conn->place == HTTP_REGULAR;
 }
 
 /* A client that wanted the end has nothing more to say, so the close cannot reset its answer. For

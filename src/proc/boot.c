@@ -27,8 +27,6 @@
 #define STATUS_CONFIGURATION 1
 #define STATUS_FATAL 2
 #define DAEMON_UMASK 027
-/* Descriptors of a worker that are no connections. */
-#define SPARE_DESCRIPTORS 64
 /* The workers of a killed master end a moment after it. A supervisor starts the next one at once,
  * which must not fail because sockets and cache file are not free yet. */
 #define PATIENCE_MS 3000
@@ -150,12 +148,8 @@ static int settle_process(struct master *master) {
         fail(master, "cannot open error_log %s: %s", conf->error_log, strerror(errno));
         return STATUS_FATAL;
     }
-    uint64_t limit = system_raise_file_limit();
-    uint64_t share = (uint64_t)conf->limits.max_connections / conf->workers + SPARE_DESCRIPTORS;
-    if (limit < share) {
-        log_warn("a worker may have %llu open files, max_connections asks for %llu: raise nofile",
-                 (unsigned long long)limit, (unsigned long long)share);
-    }
+    (void)system_raise_file_limit();
+    check_capacity(conf);
     return 0;
 }
 

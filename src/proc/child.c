@@ -208,7 +208,8 @@ int child_open(struct child *child, const struct child_env *env, const struct ch
     return 0;
 }
 
-int child_serve(struct child *child, struct http_server *server, struct tls_context *tls) {
+int child_serve(struct child *child, struct http_server *server, struct tls_context *tls,
+                const struct capacity *capacity) {
     const struct child_env *env = child->env;
     child->server = server;
     struct acceptor_params params = {
@@ -217,6 +218,8 @@ int child_serve(struct child *child, struct http_server *server, struct tls_cont
         .server = server,
         .tls = tls,
         .region = env->region,
+        .metrics = &child->metrics,
+        .capacity = *capacity,
         .generation = env->generation,
         .slot = env->slot,
         .balances = env->role == BOARD_WORKER,
@@ -227,6 +230,7 @@ int child_serve(struct child *child, struct http_server *server, struct tls_cont
         return -1;
     }
     board_beat(env->region, env->slot);
+    log_mute(false);
     board_set_state(env->region, env->slot, BOARD_READY);
     const char ring = 'r';
     /* A full pipe rings as well; and the master looks at the board now and then. */

@@ -4,6 +4,7 @@ noinst_LIBRARIES += libproc.a
 libproc_a_SOURCES = \
 	src/proc/accept.c \
 	src/proc/boot.c \
+	src/proc/capacity.c \
 	src/proc/check.c \
 	src/proc/child.c \
 	src/proc/console.c \
@@ -29,6 +30,7 @@ PROC_LIBS = libproc.a libapi.a libgateway.a libupstream.a libhttp.a libwatch.a l
 src_optirouted_LDADD = $(PROC_LIBS)
 noinst_HEADERS += \
 	include/proc/accept.h \
+	include/proc/capacity.h \
 	include/proc/check.h \
 	include/proc/child.h \
 	include/proc/console.h \

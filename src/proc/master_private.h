@@ -75,9 +75,12 @@ struct master {
     struct generation *candidate;   /* of a reload under way, else NULL */
     uint32_t last_number;
     enum master_phase phase;
-    int64_t leave_ns;    /* LEAVING: until when */
-    int64_t watchdog_ns; /* next message; NEVER without a watchdog */
-    unsigned quits;      /* how often we were told to end */
+    int64_t leave_ns;           /* LEAVING: until when */
+    int64_t watchdog_ns;        /* next message; NEVER without a watchdog */
+    unsigned quits;             /* how often we were told to end */
+    int64_t bad_start_due_ns;   /* when the log should hear of one more bad start, a second each */
+    unsigned bad_starts_unsaid; /* since then */
+    int64_t repeat_said_ns;     /* when a child after a bad start last had a voice; 0: never */
     bool wants_reload, wants_reopen, wants_upgrade;
     bool announced;    /* the first generation was ready once */
     bool metrics_told; /* DRAINING: the metrics worker was told too */

@@ -12,6 +12,8 @@
 #include "master_private.h"
 #include "shm/wake.h"
 
+#define BAD_STARTS_AHEAD 4 /* so many may be said before their second has come */
+
 static struct seat *find_seat(struct master *master, pid_t pid, struct generation **generation) {
     for (*generation = master->generations; *generation != NULL;
          *generation = (*generation)->older) {
@@ -73,10 +75,33 @@ static void count_restart(const struct master *master, const struct seat *seat, 
     metric_add(&master->counters, METRIC_WORKER_RESTARTS, 1, (unsigned)reason, 0, 0);
 }
 
+/* When processes end as soon as they begin, the log hears of it once a second, but for the first.
+ */
+static bool is_worth_saying(struct master *master, const struct seat *seat, int64_t now_ns) {
+    if (seat->state != SEAT_DUE || seat->backoff_ns <= SPAWN_BACKOFF_MIN_NS) {
+        return true;
+    }
+    int64_t due_ns = master->bad_start_due_ns > now_ns ? master->bad_start_due_ns : now_ns;
+    if (due_ns - now_ns > BAD_STARTS_AHEAD * NS_PER_S) {
+        master->bad_starts_unsaid++;
+        return false;
+    }
+    master->bad_start_due_ns = due_ns + NS_PER_S;
+    return true;
+}
+
+static void say_unsaid(struct master *master, char *out, size_t out_size) {
+    out[0] = '\0';
+    if (master->bad_starts_unsaid > 0) {
+        snprintf(out, out_size, " (and %u more like it)", master->bad_starts_unsaid);
+        master->bad_starts_unsaid = 0;
+    }
+}
+
 /* The obituary: one line. */
 static void bury(struct master *master, struct generation *generation, struct seat *seat,
                  int status, int64_t now_ns) {
-    char name[32], end[64], next[80], words[BOARD_LAST_WORDS_SIZE];
+    char name[32], end[64], next[80], words[BOARD_LAST_WORDS_SIZE], more[48];
     int slot = seat->slot;
     pid_t pid = seat->pid;
     spawn_name(seat, name, sizeof(name));
@@ -98,10 +123,14 @@ static void bury(struct master *master, struct generation *generation, struct se
     /* an init system that ends everybody at once tells the worker too, and it obeys */
     bool is_well =
         was_told && (WIFEXITED(status) ? WEXITSTATUS(status) == 0 : WTERMSIG(status) == SIGTERM);
+    if (!is_worth_saying(master, seat, now_ns)) {
+        return;
+    }
+    say_unsaid(master, more, sizeof(more));
     log_write(is_well ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR,
-              "%s (slot %d, pid %d, generation %u, up %.3f s) ended: %s%s%s; %s", name, slot,
+              "%s (slot %d, pid %d, generation %u, up %.3f s) ended: %s%s%s; %s%s", name, slot,
               (int)pid, generation->number, uptime_s, end, words[0] != '\0' ? "; last words: " : "",
-              words, next);
+              words, next, more);
 }
 
 void reap_children(struct master *master, int64_t now_ns) {

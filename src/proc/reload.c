@@ -104,6 +104,7 @@ void reload_begin(struct master *master, int64_t now_ns) {
         return;
     }
     keep_restart_keys(master, conf);
+    check_capacity(conf);
     struct labels labels;
     char error[512];
     if (labels_bind(&labels, conf, master->region, error, sizeof(error)) == -1) {

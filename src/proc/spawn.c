@@ -13,6 +13,8 @@
 #include "master_private.h"
 #include "proc/worker.h"
 
+/* So often a child that follows a bad start may say what is wrong. */
+#define REPEAT_NS (60 * NS_PER_S)
 #define SPAWN_RETRY_NS (100 * NS_PER_MS)
 
 int64_t spawn_backoff(int64_t *backoff_ns, const struct spawn_death *death) {
@@ -77,6 +79,18 @@ static _Noreturn void become_child(struct master *master, const struct generatio
     exit(is_metrics ? metrics_worker_main(&env) : worker_main(&env));
 }
 
+/* Would it only say what the one before it has said? */
+static bool is_repeat(struct master *master, const struct seat *seat, int64_t now_ns) {
+    if (seat->backoff_ns == 0) {
+        return false;
+    }
+    if (master->repeat_said_ns != 0 && now_ns - master->repeat_said_ns < REPEAT_NS) {
+        return true;
+    }
+    master->repeat_said_ns = now_ns;
+    return false;
+}
+
 void spawn_seat(struct master *master, struct generation *generation, struct seat *seat) {
     int64_t now_ns = clock_mono_ns();
     char name[32];
@@ -90,8 +104,10 @@ void spawn_seat(struct master *master, struct generation *generation, struct sea
         seat->due_ns = now_ns + SPAWN_RETRY_NS;
         return;
     }
+    bool repeats = is_repeat(master, seat, now_ns);
     pid_t pid = fork();
     if (pid == 0) {
+        log_mute(repeats);
         become_child(master, generation, seat, slot);
     }
     if (pid == -1) {

@@ -92,6 +92,45 @@ uint64_t system_raise_file_limit(void) {
     return setrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_max : before;
 }
 
+uint64_t system_file_limit(void) {
+    struct rlimit limit;
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_max : 0;
+}
+
+/* The first line that begins so, without that beginning and its end; "" when there is none. */
+static void find_line(const char *path, const char *beginning, char *line, size_t size) {
+    size_t skip = strlen(beginning);
+    char text[512];
+    FILE *file = fopen(path, "re");
+    line[0] = '\0';
+    while (file != NULL && line[0] == '\0' && fgets(text, sizeof(text), file) != NULL) {
+        if (strncmp(text, beginning, skip) == 0) {
+            snprintf(line, size, "%.*s", (int)strcspn(text + skip, "\n"), text + skip);
+        }
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+}
+
+/* Our control group (version 2, where it is usually mounted) may say a number, or `max`. */
+static uint64_t group_memory(void) {
+    char group[512], path[600], limit[64];
+    int64_t value;
+    find_line("/proc/self/cgroup", "0::", group, sizeof(group));
+    snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.max", group);
+    find_line(path, "", limit, sizeof(limit));
+    bool is_limited = bytes_to_int64(bytes_from_str(limit), &value) && value > 0;
+    return is_limited ? (uint64_t)value : UINT64_MAX;
+}
+
+uint64_t system_memory(void) {
+    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    uint64_t machine = pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : UINT64_MAX;
+    uint64_t group = group_memory();
+    return group < machine ? group : machine;
+}
+
 int system_die_with(pid_t master) {
     /* The comparison comes second: a master that ended before prctl sends nothing. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1 || getppid() != master) {

@@ -23,6 +23,7 @@
 #define BODY_IDLE_MS 10000
 #define BODY_PER_MIB_MS 30000
 #define SEND_STALL_MS 30000
+#define ABOVE_MS 1000
 #define STREAM_BUFFER_BYTES ((size_t)256 * 1024)
 #define OWN_MAPPING_BYTES (4 * 1024 * 1024)
 #define SPARE_HEAP_BYTES (8 * 1024 * 1024)
@@ -65,12 +66,13 @@ static bool is_busy(struct child *child) {
 static const struct child_hooks hooks = {
     .tick = on_tick, .reopen = on_reopen, .give_up = on_give_up, .is_busy = is_busy};
 
-static struct http_limits limits_of(const struct conf *conf) {
-    /* The daemon's connections, split among its workers, rounded up. */
-    int64_t share = (conf->limits.max_connections + conf->workers - 1) / conf->workers;
+static struct http_limits limits_of(const struct conf *conf, const struct capacity *capacity) {
     return (struct http_limits){
         .max_body_bytes = conf->limits.max_body,
-        .max_connections = share,
+        .max_input_bytes = capacity->body_bytes,
+        .max_above = capacity->above,
+        .above_ms = ABOVE_MS,
+        .busy_answer = api_busy_answer,
         .header_timeout_ms = conf->limits.header_timeout_ms,
         .keepalive_ms = conf->limits.keepalive_ms,
         .body_idle_ms = BODY_IDLE_MS,
@@ -80,16 +82,25 @@ static struct http_limits limits_of(const struct conf *conf) {
     };
 }
 
+/* What is wrong with a file may be that there is no descriptor for it: that is not the
+ * configuration's fault and passes. */
+static int status_of(int reason) {
+    bool passes = reason == EMFILE || reason == ENFILE || reason == ENOMEM || reason == ENOSPC;
+    return passes ? 1 : SPAWN_EXIT_CONFIGURATION;
+}
+
 /* 0, or the exit status; logged. */
 static int read_tls(struct worker *worker, const struct conf *conf) {
     if (conf->tls.certificate[0] == '\0') {
         return 0;
     }
     char error[1024];
+    errno = 0; /* OpenSSL keeps what the system said of the files */
     worker->tls = tls_context_new(conf->tls.certificate, conf->tls.key, error, sizeof(error));
     if (worker->tls == NULL) {
+        int status = status_of(errno);
         log_error("tls: %s", error);
-        return SPAWN_EXIT_CONFIGURATION;
+        return status;
     }
     return 0;
 }
@@ -154,21 +165,26 @@ static int build(struct worker *worker, const struct child_env *env) {
     }
     worker->access_log = access_log_open(conf->access_log);
     if (worker->access_log == NULL) {
+        status = status_of(errno);
         log_error("access log %s: %s", conf->access_log, strerror(errno));
-        return SPAWN_EXIT_CONFIGURATION;
+        return status;
     }
     if (child_open(&worker->child, env, &hooks) == -1 || build_gateway(worker, env) == -1 ||
         listen_for_wakes(worker) == -1) {
         return 1;
     }
-    struct http_limits limits = limits_of(conf);
+    struct capacity capacity =
+        capacity_of(conf->limits.max_connections, conf->workers, system_file_limit());
+    capacity.body_bytes = capacity_body_bytes(system_memory(), conf->cache.size,
+                                              conf->limits.max_body, conf->workers);
+    struct http_limits limits = limits_of(conf, &capacity);
     struct http_server *server =
         http_server_new(worker->child.base, &limits, &api_callbacks, worker->api);
     if (server == NULL) {
         log_error("no memory");
         return 1;
     }
-    return child_serve(&worker->child, server, worker->tls) == -1 ? 1 : 0;
+    return child_serve(&worker->child, server, worker->tls, &capacity) == -1 ? 1 : 0;
 }
 
 /* In the reverse order of build. Requests under way end with their connections. */

@@ -175,6 +175,25 @@ int64_t board_outstanding(const struct region *region, unsigned provider) {
     return sum;
 }
 
+/* As for attempts: told first, then summed. */
+bool board_take_connection(struct region *region, int slot, int64_t own, int64_t most) {
+    _Atomic int64_t *gauge = &slot_of(region, slot)->gauges.connections;
+    int64_t sum = 0;
+    int seen = slots_seen(region);
+    atomic_store(gauge, own + 1);
+    for (int i = 0; i < seen; i++) {
+        const struct board_slot *other = region_slot(region, i);
+        if (role_of(other) == BOARD_WORKER) {
+            sum += atomic_load(&other->gauges.connections);
+        }
+    }
+    if (sum > most) {
+        atomic_store(gauge, own);
+        return false;
+    }
+    return true;
+}
+
 /* Plain bytes without a lock: the owner writes them once, dying, and the master reads them after it
  * reaped the owner, which orders the two. Another reader at a bad moment sees a cut text, never
  * more than the field. No ASSERT: this runs inside panic(). */

@@ -129,6 +129,10 @@ static const char *const recoveries[RECOVERY_COUNT] = {
     [RECOVERY_CLEAN] = "clean", [RECOVERY_REBUILT] = "rebuilt", [RECOVERY_EMPTIED] = "emptied"};
 static const char *const circuits[CIRCUIT_COUNT] = {
     [CIRCUIT_CLOSED] = "closed", [CIRCUIT_HALF_OPEN] = "half_open", [CIRCUIT_OPEN] = "open"};
+static const char *const sheds[SHED_COUNT] = {[SHED_MAX_CONNECTIONS] = "max_connections",
+                                              [SHED_DESCRIPTORS] = "descriptors",
+                                              [SHED_MEMORY] = "memory",
+                                              [SHED_MAX_CONCURRENCY] = "max_concurrency"};
 static const char *const restart_reasons[RESTART_REASON_COUNT] = {
     [RESTART_SIGNAL] = "signal", [RESTART_EXIT] = "exit", [RESTART_BOOT] = "boot"};
 
@@ -152,7 +156,8 @@ enum dim_size {
     SIZE_FROM = REGION_PROVIDERS,
     SIZE_REASON = OUTCOME_COUNT,
     SIZE_CODE = STATUS_COUNT,
-    SIZE_TO = CIRCUIT_COUNT
+    SIZE_TO = CIRCUIT_COUNT,
+    SIZE_SHED_REASON = SHED_COUNT
 };
 
 #define FIXED(dim, label, list) [DIM_##dim] = {.labels = {label}, SIZE_##dim, .values = list}
@@ -177,6 +182,7 @@ static const struct metric_dim_info dims[DIM_COUNT] = {
     FIXED(REASON, "reason", outcomes),
     FIXED(CODE, "code", statuses),
     FIXED(TO, "to", circuits),
+    FIXED(SHED_REASON, "reason", sheds),
 };
 
 #define STEP(unit_ns) (unit_ns), 5 * (unit_ns) / 2, 5 * (unit_ns)
@@ -252,7 +258,9 @@ static const int64_t bounds_ms[METRIC_BOUNDS] = {STEP(1000000LL),     STEP(10000
         PROVIDER, NONE, NONE,                                                                      \
         "Attempts that ended after the circuit breaker had moved on; they changed nothing.")       \
     ROW(USAGE_INVALID, COUNTER, UNIT_PLAIN, SHOW_NAMES, "llm_usage_invalid_total", PROVIDER, NONE, \
-        NONE, "Answers whose token counts were missing or impossible; they were estimated.")
+        NONE, "Answers whose token counts were missing or impossible; they were estimated.")       \
+    ROW(SHED, COUNTER, UNIT_PLAIN, SHOW_ALL, "optiroute_shed_total", SHED_REASON, NONE, NONE,      \
+        "Clients told to come again (503), by the limit that was reached.")
 /* clang-format on */
 
 /* First and last cell of each row; the next row begins behind the last. */

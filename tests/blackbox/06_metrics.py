@@ -45,6 +45,7 @@ EXPECTED = {
     "optiroute_workers": ("gauge", set()),
     "optiroute_workers_ready": ("gauge", set()),
     "optiroute_log_dropped_total": ("counter", set()),
+    "optiroute_shed_total": ("counter", {"reason"}),
     "optiroute_config_last_reload_successful": ("gauge", set()),
     "optiroute_config_generation": ("gauge", set()),
     "optiroute_build_info": ("gauge", {"version"}),

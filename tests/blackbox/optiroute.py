@@ -581,7 +581,10 @@ class Client:
     def await_taken(self, timeout=PATIENCE):
         """Until the daemon has read everything sent so far, so that the next bytes come alone."""
         host, port = self.socket.getsockname()[:2]
-        peer = self.socket.getpeername()[1]
+        try:
+            peer = self.socket.getpeername()[1]
+        except OSError:  # it has closed: a slow machine took longer than it lingers
+            return
         here = "%s:%04X" % (socket.inet_aton(host)[::-1].hex().upper(), port)
         there = ":%04X" % peer
 

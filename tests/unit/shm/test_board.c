@@ -175,6 +175,24 @@ START_TEST(attempts_never_exceed_the_limit) {
 }
 END_TEST
 
+START_TEST(connections_are_limited_over_all_workers) {
+    struct region *region = test_region_new(0, NULL);
+    int metrics = board_claim(region, BOARD_METRICS, 1);
+    int old = board_claim(region, BOARD_WORKER, 1), fresh = board_claim(region, BOARD_WORKER, 2);
+    atomic_store(&board_gauges(region, metrics)->connections, 100); /* no clients */
+    ck_assert(board_take_connection(region, old, 0, 3));
+    ck_assert(board_take_connection(region, fresh, 0, 3));
+    ck_assert(board_take_connection(region, fresh, 1, 3));
+    ck_assert(!board_take_connection(region, old, 1, 3)); /* another generation counts too */
+    ck_assert(!board_take_connection(region, fresh, 2, 3));
+    ck_assert_int_eq(atomic_load(&board_gauges(region, old)->connections), 1);
+    ck_assert_int_eq(atomic_load(&board_gauges(region, fresh)->connections), 2);
+    board_release(region, fresh); /* it died: what it had comes back */
+    ck_assert(board_take_connection(region, old, 1, 3));
+    region_destroy(region);
+}
+END_TEST
+
 START_TEST(words_keep_their_values) {
     struct region *region = test_region_new(0, NULL);
     for (int word = 0; word < BOARD_WORD_COUNT; word++) {
@@ -196,6 +214,7 @@ static Suite *make_suite(void) {
         sums_count_who_they_should,
         attempts_are_limited_over_all_slots,
         attempts_never_exceed_the_limit,
+        connections_are_limited_over_all_workers,
         words_keep_their_values,
     };
     return test_suite("board", tests, sizeof(tests) / sizeof(tests[0]));

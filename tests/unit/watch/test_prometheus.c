@@ -92,6 +92,7 @@ static const char *const all_names[] = {
     "llm_circuit_transitions_total",
     "llm_breaker_stale_reports_total",
     "llm_usage_invalid_total",
+    "optiroute_shed_total",
     "llm_circuit_state",
     "optiroute_cache_entries",
     "optiroute_cache_bytes",
