@@ -3,8 +3,9 @@
 #
 # Installs the Debian packages that are missing (as root or through sudo), then runs the stages below in
 # order. The sources are copied to build-test/src first, so that a tree configured in place is no trouble;
-# what was built stays in build-test/, so the second run is much faster. The SDKs of stage sdk come from
-# their own registries, into build-test/sdk/ and nowhere else. Each stage writes its output to
+# what was built stays in build-test/, so the second run is much faster. The SDKs of stage sdk and the
+# accessibility check of stage browser come from their own registries, into build-test/sdk/ and
+# build-test/browser/ and nowhere else. Each stage writes its output to
 # build-test/log/STAGE and the end of it is shown when the stage fails.
 #
 # Counted are single tests: check's, pytest's and node's cases, one for each lint step. The last line is
@@ -25,6 +26,7 @@ declare -A about=(
     [blackbox]="real daemons, the plain gcc build"
     [stress]="short runs of the stress harness, as tests/stress/ci.list says, the plain gcc build"
     [sdk]="the clients of OpenAI, Anthropic, LangChain and Vercel, unmodified, in Python and JavaScript"
+    [browser]="the pages in Debian's Chromium: chat and dashboard, with axe-core"
     [prometheus]="a real Prometheus: every query of the dashboard, every rule and alert"
     [asan]="AddressSanitizer, UBSan and failpoints: unit tests, then real daemons"
     [tsan]="ThreadSanitizer: the shared-memory tests"
@@ -32,7 +34,7 @@ declare -A about=(
     [format]="clang-format"
     [dist]="make distcheck: archive, out-of-tree build, install, uninstall"
 )
-all_stages=(gcc clang blackbox stress sdk prometheus asan tsan lint format dist)
+all_stages=(gcc clang blackbox stress sdk browser prometheus asan tsan lint format dist)
 
 # ---- what a stage may use -------------------------------------------------------------------------
 
@@ -54,7 +56,7 @@ copy_sources() {
         --exclude=/Makefile --exclude=/Makefile.in --exclude=/aclocal.m4 --exclude=/autom4te.cache \
         --exclude='/config.*' --include=/configure.ac --exclude='/configure*' --exclude=/m4 \
         --exclude=/stamp-h1 --exclude=__pycache__ --exclude=.pytest_cache --exclude=.env --exclude=node_modules \
-        --exclude='/optiroute-*' --exclude=/src/optirouted --exclude=/tests/mockllm \
+        --exclude='/optiroute-*' --exclude=/src/optirouted --exclude=/tests/mockllm --exclude=/www_data.c \
         --exclude=/contrib/optiroute-score --include='*.[chp]' --include='*.py' --include='*.sh' \
         --exclude='/tests/unit/*/test_*' --exclude='/tests/fuzz/fuzz_*' "$root/" "$src/"
 }
@@ -177,6 +179,19 @@ node_run() {
     return $status
 }
 
+# axe-core in build-test/browser, by the pin in tests/browser.
+install_axe() {
+    local pins=$src/tests/browser wanted
+    wanted=$(cat "$pins/package.json" "$pins/package-lock.json" | sha256sum)
+    [ "$wanted" != "$(cat "$out/browser/installed" 2>/dev/null)" ] || return 0
+    step "installing axe-core"
+    rm -rf "$out/browser"
+    mkdir -p "$out/browser"
+    cp "$pins/package.json" "$pins/package-lock.json" "$out/browser"
+    (cd "$out/browser" && npm ci --no-audit --no-fund --ignore-scripts)
+    echo "$wanted" >"$out/browser/installed"
+}
+
 # A worker's sanitizer report would drown in the log of a test that passes: reports go to files.
 # The directory is where also `nobody` can write.
 sanitized_pytest() {
@@ -240,6 +255,12 @@ stage_sdk() {
     pytest_run gcc tests/sdk "$out/sdk/venv/bin/python" || status=1
     node_run gcc || status=1
     return $status
+}
+
+stage_browser() {
+    build gcc CC=gcc --enable-werror
+    install_axe
+    AXE=$out/browser/node_modules/axe-core/axe.min.js pytest_run gcc tests/browser
 }
 
 stage_prometheus() {

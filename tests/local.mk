@@ -17,7 +17,7 @@ EXTRA_DIST += tests/layers.sh
 TEST_EXTENSIONS = .sh
 
 # Directories: a new black-box test is distributed without being named here.
-EXTRA_DIST += tests/bench tests/blackbox tests/prometheus tests/sdk tests/stress
+EXTRA_DIST += tests/bench tests/blackbox tests/browser tests/prometheus tests/sdk tests/stress
 dist-hook:
 	find $(distdir) '(' -name __pycache__ -o -name node_modules ')' -prune -exec rm -rf {} +
 
@@ -42,6 +42,8 @@ check-tsan:
 	$(srcdir)/contrib/test.sh tsan
 check-sdk:
 	$(srcdir)/contrib/test.sh sdk
+check-browser:
+	$(srcdir)/contrib/test.sh browser
 check-prometheus:
 	$(srcdir)/contrib/test.sh prometheus
 
@@ -73,7 +75,8 @@ bench-bodies: all
 	/usr/bin/python3 -B $(srcdir)/tests/bench/bodies.py $(BENCH_TOOLS) bench-bodies.json
 CLEANFILES += bench-streams.json bench-idle.json bench-bodies.json
 
-.PHONY: check-blackbox soak check-asan check-tsan check-sdk check-prometheus lint format-check format bench bench-inflight \
+.PHONY: check-blackbox soak check-asan check-tsan check-sdk check-browser check-prometheus lint \
+	format-check format bench bench-inflight \
 	bench-streams bench-idle bench-bodies
 
 # Names and a wall clock for the black-box tests, preloaded into a daemon.

@@ -84,6 +84,11 @@ enum metric_endpoint {
     ENDPOINT_HEALTH,
     ENDPOINT_READY,
     ENDPOINT_METRICS,
+    ENDPOINT_CHAT_PAGE,
+    ENDPOINT_DASHBOARD,
+    ENDPOINT_STATIC,
+    ENDPOINT_STATS,
+    ENDPOINT_EVENTS,
     ENDPOINT_OTHER, /* unknown paths, and requests whose head was refused */
     ENDPOINT_COUNT
 };

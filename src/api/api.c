@@ -19,25 +19,28 @@ static void answer_metrics(struct api_call *call, const struct http_head *head, 
 #define GET METHOD_BIT(HTTP_GET)
 #define POST METHOD_BIT(HTTP_POST)
 static const struct api_endpoint endpoints[] = {
-    {"/generate", POST, ENDPOINT_GENERATE, FORM_CHAT, api_generate},
-    {"/v1/chat/completions", POST, ENDPOINT_CHAT, FORM_CHAT, api_chat},
-    {"/v1/completions", POST, ENDPOINT_COMPLETIONS, FORM_COMPLETIONS, api_chat},
-    {"/v1/embeddings", POST, ENDPOINT_EMBEDDINGS, FORM_EMBEDDINGS, api_chat},
-    {"/v1/responses", POST, ENDPOINT_RESPONSES, FORM_RESPONSES, api_chat},
-    {"/v1/messages", POST, ENDPOINT_MESSAGES, FORM_MESSAGES, api_chat},
-    {"/v1/models", GET, ENDPOINT_MODELS, FORM_CHAT, api_models},
-    {"/health", GET, ENDPOINT_HEALTH, FORM_CHAT, api_health},
-    {"/health/ready", GET, ENDPOINT_READY, FORM_CHAT, api_ready},
-    {"/metrics", GET, ENDPOINT_METRICS, FORM_CHAT, answer_metrics},
+    {"/generate", false, POST, ENDPOINT_GENERATE, FORM_CHAT, api_generate},
+    {"/v1/chat/completions", false, POST, ENDPOINT_CHAT, FORM_CHAT, api_chat},
+    {"/v1/completions", false, POST, ENDPOINT_COMPLETIONS, FORM_COMPLETIONS, api_chat},
+    {"/v1/embeddings", false, POST, ENDPOINT_EMBEDDINGS, FORM_EMBEDDINGS, api_chat},
+    {"/v1/responses", false, POST, ENDPOINT_RESPONSES, FORM_RESPONSES, api_chat},
+    {"/v1/messages", false, POST, ENDPOINT_MESSAGES, FORM_MESSAGES, api_chat},
+    {"/v1/models", true, GET, ENDPOINT_MODELS, FORM_CHAT, api_models},
+    {"/health", false, GET, ENDPOINT_HEALTH, FORM_CHAT, api_health},
+    {"/health/ready", false, GET, ENDPOINT_READY, FORM_CHAT, api_ready},
+    {"/", false, GET, ENDPOINT_CHAT_PAGE, FORM_CHAT, api_www},
+    {"/dashboard", false, GET, ENDPOINT_DASHBOARD, FORM_CHAT, api_www},
+    {"/static", true, GET, ENDPOINT_STATIC, FORM_CHAT, api_www},
+    {"/metrics", false, GET, ENDPOINT_METRICS, FORM_CHAT, answer_metrics},
 };
 #define ENDPOINT_ROWS (sizeof(endpoints) / sizeof(endpoints[0]))
 
 /* The one path that both APIs have: Anthropic's clients say who they are. */
-static const struct api_endpoint models_of_anthropic = {"/v1/models", GET, ENDPOINT_MODELS,
-                                                        FORM_MESSAGES, api_models};
+static const struct api_endpoint models_of_anthropic = {"/v1/models",    true,          GET,
+                                                        ENDPOINT_MODELS, FORM_MESSAGES, api_models};
 
 /* For paths without a row, and heads that could not be read. */
-static const struct api_endpoint no_endpoint = {"other", 0, ENDPOINT_OTHER, FORM_CHAT, NULL};
+static const struct api_endpoint no_endpoint = {"other", false, 0, ENDPOINT_OTHER, FORM_CHAT, NULL};
 
 struct api *api_new(struct gateway *gateway) {
     struct api *api = calloc(1, sizeof(*api));
@@ -194,8 +197,7 @@ static void answer_metrics(struct api_call *call, const struct http_head *head, 
 static const struct api_endpoint *find_endpoint(struct bytes path) {
     for (size_t i = 0; i < ENDPOINT_ROWS; i++) {
         struct bytes own = bytes_from_str(endpoints[i].path);
-        /* each model has a path of its own */
-        bool is_below = endpoints[i].label == ENDPOINT_MODELS && path.size > own.size + 1 &&
+        bool is_below = endpoints[i].has_below && path.size > own.size + 1 &&
                         bytes_start_with(path, own) && path.data[own.size] == '/';
         if (is_below || bytes_equal(path, own)) {
             return &endpoints[i];

@@ -25,7 +25,8 @@ static void put(struct json_writer *writer, const char *key, struct bytes text) 
     json_put_string(writer, text);
 }
 
-static void list_model(struct listing *to, struct bytes id, const char *owner) {
+/* provider NULL: a route. */
+static void list_model(struct listing *to, struct bytes id, const struct conf_provider *provider) {
     char time_text[32];
     time_t created = (time_t)to->created_s;
     struct tm parts;
@@ -40,19 +41,23 @@ static void list_model(struct listing *to, struct bytes id, const char *owner) {
     json_key(to->writer, "created");
     json_put_int(to->writer, to->created_s);
     json_key(to->writer, "owned_by");
-    json_put_str(to->writer, owner);
+    json_put_str(to->writer, provider != NULL ? provider->name : "optiroute");
     json_key(to->writer, "type");
     json_put_str(to->writer, "model");
     put(to->writer, "display_name", id);
     json_key(to->writer, "created_at");
     json_put_str(to->writer, time_text);
+    if (provider != NULL && provider->simulated) { /* made-up words, as the chat page says */
+        json_key(to->writer, "simulated");
+        json_put_bool(to->writer, true);
+    }
     json_object_end(to->writer);
     to->first = to->count++ == 0 ? id : to->first;
     to->last = id;
 }
 
 static void list_provider(struct listing *to, const struct conf_provider *provider) {
-    list_model(to, bytes_from_str(provider->name), provider->name);
+    list_model(to, bytes_from_str(provider->name), provider);
     for (unsigned i = 0; i < provider->model_count; i++) {
         size_t size = strlen(provider->name) + 1 + strlen(provider->models[i].name);
         char *id = arena_alloc(to->arena, size + 1);
@@ -61,7 +66,7 @@ static void list_provider(struct listing *to, const struct conf_provider *provid
             return;
         }
         snprintf(id, size + 1, "%s/%s", provider->name, provider->models[i].name);
-        list_model(to, bytes_make(id, size), provider->name);
+        list_model(to, bytes_make(id, size), provider);
     }
 }
 
@@ -73,14 +78,14 @@ static void list_bare(struct listing *to, const struct conf *conf, unsigned inde
         struct route_request route = {.route = -1, .provider = -1};
         if (ask_find_target(conf, name, &route) && route.provider == (int)index &&
             bytes_equal(route.model, name)) {
-            list_model(to, name, provider->name);
+            list_model(to, name, provider);
         }
     }
 }
 
 static void list_all(struct listing *to, const struct conf *conf) {
     for (unsigned i = 0; i < conf->route_count; i++) {
-        list_model(to, bytes_from_str(conf->routes[i].name), "optiroute");
+        list_model(to, bytes_from_str(conf->routes[i].name), NULL);
     }
     for (unsigned i = 0; i < conf->provider_count; i++) {
         list_provider(to, &conf->providers[i]);

@@ -33,6 +33,7 @@ struct api_reading;
 
 struct api_endpoint {
     const char *path;
+    bool has_below; /* and what lies below it: "/v1/models/NAME" */
     unsigned
         methods; /* bits 1 << enum http_method; HEAD goes with GET, OPTIONS is answered for all */
     enum metric_endpoint label;
@@ -154,5 +155,6 @@ void api_chat(struct api_call *call, const struct http_head *head, struct bytes 
 void api_models(struct api_call *call, const struct http_head *head, struct bytes body);
 void api_health(struct api_call *call, const struct http_head *head, struct bytes body);
 void api_ready(struct api_call *call, const struct http_head *head, struct bytes body);
+void api_www(struct api_call *call, const struct http_head *head, struct bytes body);
 
 #endif

@@ -10,6 +10,8 @@ libapi_a_SOURCES = \
 	src/api/api_health.c \
 	src/api/api_models.c \
 	src/api/api_private.h \
-	src/api/api_reply.c
+	src/api/api_reply.c \
+	src/api/api_www.c \
+	src/api/www.h
 noinst_HEADERS += \
 	include/api/api.h

@@ -18,7 +18,7 @@
     ITEM(413) ITEM(414) ITEM(415) ITEM(417) ITEM(422) ITEM(429) ITEM(431)         \
     ITEM(500) ITEM(501) ITEM(502) ITEM(503) ITEM(504) ITEM(505)                   \
     ITEM(499)                                                                     \
-    ITEM(201) ITEM(202) ITEM(301) ITEM(302) ITEM(307) ITEM(308) ITEM(402)         \
+    ITEM(201) ITEM(202) ITEM(301) ITEM(302) ITEM(304) ITEM(307) ITEM(308) ITEM(402)         \
     ITEM(410) ITEM(424) ITEM(520) ITEM(521) ITEM(522) ITEM(523) ITEM(524)         \
     ITEM(525) ITEM(526) ITEM(527) ITEM(529)
 /* clang-format on */
@@ -52,6 +52,11 @@ static const char *const endpoints[ENDPOINT_COUNT] = {
     [ENDPOINT_HEALTH] = "/health",
     [ENDPOINT_READY] = "/health/ready",
     [ENDPOINT_METRICS] = "/metrics",
+    [ENDPOINT_CHAT_PAGE] = "/",
+    [ENDPOINT_DASHBOARD] = "/dashboard",
+    [ENDPOINT_STATIC] = "/static",
+    [ENDPOINT_STATS] = "/api/stats",
+    [ENDPOINT_EVENTS] = "/api/events",
     [ENDPOINT_OTHER] = "other",
 };
 static const char *const saved_reasons[SAVED_COUNT] = {

@@ -273,7 +273,7 @@ def test_wrong_method_is_405_with_allow(daemon, path, method, allow):
         answer.error()
 
 
-@pytest.mark.parametrize("path", ["/", "/generate/", "/Generate", "/generat", "/health/",
+@pytest.mark.parametrize("path", ["/static", "/generate/", "/Generate", "/generat", "/health/",
                                   "//health", "/health/../generate", "/%67enerate",
                                   "/x" * 1000])
 def test_unknown_path_is_404(daemon, path):

@@ -462,6 +462,8 @@ def test_the_list_of_models(daemon):
     for model in body["data"]:
         assert model["object"] == "model" and isinstance(model["created"], int)
         assert isinstance(model["owned_by"], str)
+        assert model.get("simulated") is (True if model["owned_by"] in ("small", "large", "pace", "broken")
+                                          else None), model
     head = daemon.request("HEAD", "/v1/models")
     assert (head.status, head.body) == (200, b"")
     assert head.field("content-length") == str(len(answer.body))

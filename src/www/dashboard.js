@@ -1,0 +1,2 @@
+// dashboard: the numbers, live.
+"use strict";
