@@ -88,9 +88,9 @@ static void take_signals(struct master *master, int64_t until_ns) {
 }
 
 static void reopen_logs(struct master *master) {
-    const char *path;
-    if (boot_own_logs(master, master->current->conf, &path) == -1) {
-        log_error("cannot make log %s: %s", path, strerror(errno));
+    char error[512];
+    if (boot_own_logs(master, master->current->conf, error, sizeof(error)) == -1) {
+        log_error("%s", error);
     }
     if (log_reopen() == -1) {
         log_error("cannot reopen the error log: %s", strerror(errno));
