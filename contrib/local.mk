@@ -18,7 +18,22 @@ EXTRA_DIST += \
 
 # The examples never go where the daemon looks, so an installation cannot overwrite a configuration.
 dist_doc_DATA = HACKING.md LICENSE NEWS.md README.md
+# For editors: what the configuration may hold.
+dist_pkgdata_DATA = contrib/optiroute.schema.json
 examplesdir = $(docdir)/examples
 dist_examples_DATA = etc/optiroute-minimal.yaml etc/optiroute.yaml
 
 EXTRA_DIST += .ci/run .clang-format .clang-tidy doc
+
+# The manual pages, from their templates and the daemon's own tables.
+noinst_PROGRAMS += contrib/optiroute-manual
+contrib_optiroute_manual_SOURCES = contrib/optiroute-manual.c
+contrib_optiroute_manual_CPPFLAGS = $(AM_CPPFLAGS) -DPKGDATADIR='"$(pkgdatadir)"'
+contrib_optiroute_manual_LDADD = libproc.a libconf.a libbase.a $(YAML_LIBS) $(BASE_LIBS)
+nodist_man_MANS = doc/man/optirouted.8 doc/man/optiroute.yaml.5
+CLEANFILES += $(nodist_man_MANS)
+MAKE_MANUAL = $(AM_V_GEN)$(MKDIR_P) doc/man && contrib/optiroute-manual
+doc/man/optirouted.8: doc/man/optirouted.8.in contrib/optiroute-manual
+	$(MAKE_MANUAL) <$(srcdir)/doc/man/optirouted.8.in >$@.new && mv $@.new $@
+doc/man/optiroute.yaml.5: doc/man/optiroute.yaml.5.in contrib/optiroute-manual
+	$(MAKE_MANUAL) <$(srcdir)/doc/man/optiroute.yaml.5.in >$@.new && mv $@.new $@

@@ -15,8 +15,8 @@ export LC_ALL=C
 
 build="autoconf automake ca-certificates check gcc libc6-dev libcurl4-openssl-dev libevent-dev
     libjsmn-dev libssl-dev libxxhash-dev libyaml-dev make pkg-config"
-test="binutils clang clang-format clang-tidy cppcheck curl libclang-rt-14-dev openssl procps
-    prometheus python3 python3-jsonschema python3-locust python3-pytest python3-venv python3-yaml
+test="binutils clang clang-format clang-tidy cppcheck curl groff-base libclang-rt-14-dev openssl procps
+    mandoc prometheus python3 python3-jsonschema python3-locust python3-pytest python3-venv python3-yaml
     rsync shellcheck xz-utils"
 node="nodejs npm"
 bench="nginx procps python3 strace util-linux wrk"

@@ -53,7 +53,8 @@ copy_sources() {
         --exclude='/config.*' --include=/configure.ac --exclude='/configure*' --exclude=/m4 \
         --exclude=/stamp-h1 --exclude=__pycache__ --exclude=.pytest_cache --exclude=.env --exclude=node_modules \
         --exclude='/optiroute-*' --exclude=/src/optirouted --exclude=/tests/mockllm \
-        --exclude=/contrib/optiroute-score --include='*.[chp]' --include='*.py' --include='*.sh' \
+        --exclude=/contrib/optiroute-score --exclude=/contrib/optiroute-manual --exclude='/doc/man/*.[58]' \
+        --include='*.[chp]' --include='*.py' --include='*.sh' \
         --exclude='/tests/unit/*/test_*' --exclude='/tests/fuzz/fuzz_*' "$root/" "$src/"
 }
 

@@ -20,6 +20,7 @@ TEST_EXTENSIONS = .sh
 EXTRA_DIST += tests/bench tests/blackbox tests/sdk tests/stress
 dist-hook:
 	find $(distdir) '(' -name __pycache__ -o -name node_modules ')' -prune -exec rm -rf {} +
+	rm -f $(distdir)/doc/man/*.[58]
 
 # Real daemons of this build, driven by pytest.
 if FAILPOINTS
