@@ -37,3 +37,20 @@ doc/man/optirouted.8: doc/man/optirouted.8.in contrib/optiroute-manual
 	$(MAKE_MANUAL) <$(srcdir)/doc/man/optirouted.8.in >$@.new && mv $@.new $@
 doc/man/optiroute.yaml.5: doc/man/optiroute.yaml.5.in contrib/optiroute-manual
 	$(MAKE_MANUAL) <$(srcdir)/doc/man/optiroute.yaml.5.in >$@.new && mv $@.new $@
+
+# Units, where configure was told a place for them; what else a package needs is distributed.
+contrib/systemd/optirouted.service: contrib/systemd/optirouted.service.in Makefile
+	$(AM_V_GEN)$(MKDIR_P) contrib/systemd && sed -e 's|[@]sbindir[@]|$(sbindir)|g' \
+	    -e 's|[@]sysconfdir[@]|$(sysconfdir)|g' $(srcdir)/contrib/systemd/optirouted.service.in >$@.new && mv $@.new $@
+noinst_DATA += contrib/systemd/optirouted.service
+CLEANFILES += contrib/systemd/optirouted.service
+if SYSTEMD_UNITS
+systemdsystemunit_DATA = contrib/systemd/optirouted.service contrib/systemd/optirouted.socket
+endif
+EXTRA_DIST += \
+	contrib/debian \
+	contrib/optiroute.logrotate \
+	contrib/package.sh \
+	contrib/systemd/optiroute.sysusers \
+	contrib/systemd/optirouted.service.in \
+	contrib/systemd/optirouted.socket

@@ -54,6 +54,7 @@ copy_sources() {
         --exclude=/stamp-h1 --exclude=__pycache__ --exclude=.pytest_cache --exclude=.env --exclude=node_modules \
         --exclude='/optiroute-*' --exclude=/src/optirouted --exclude=/tests/mockllm \
         --exclude=/contrib/optiroute-score --exclude=/contrib/optiroute-manual --exclude='/doc/man/*.[58]' \
+        --exclude=/contrib/systemd/optirouted.service \
         --include='*.[chp]' --include='*.py' --include='*.sh' \
         --exclude='/tests/unit/*/test_*' --exclude='/tests/fuzz/fuzz_*' "$root/" "$src/"
 }
