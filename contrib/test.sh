@@ -29,8 +29,9 @@ declare -A about=(
     [lint]="cppcheck, clang-tidy, shellcheck, layers"
     [format]="clang-format"
     [dist]="make distcheck: archive, out-of-tree build, install, uninstall"
+    [package]="the Debian package: lintian, then installed, reloaded and purged under a systemd of its own"
 )
-all_stages=(gcc clang blackbox sdk asan tsan lint format dist)
+all_stages=(gcc clang blackbox sdk asan tsan lint format dist package)
 
 # ---- what a stage may use -------------------------------------------------------------------------
 
@@ -267,6 +268,14 @@ stage_dist() {
     count 1 0
 }
 
+stage_package() {
+    build gcc CC=gcc --enable-werror
+    step "make dist"
+    rm -f "$out"/gcc/optiroute-*.tar.xz
+    made gcc dist
+    ARCHIVE=$(echo "$out"/gcc/optiroute-*.tar.xz) JOBS=$jobs pytest_run gcc tests/package
+}
+
 # ---- running them -------------------------------------------------------------------------------
 
 fail() {
@@ -314,7 +323,7 @@ usage() {
 }
 
 main() {
-    local stages=("$@") groups=(build test)
+    local stages=("$@") groups=(build test package)
     [ $# != 0 ] || stages=("${all_stages[@]}")
     for stage in "${stages[@]}"; do
         [ -n "${about[$stage]:-}" ] || fail "no such stage: $stage (${all_stages[*]})"
