@@ -17,7 +17,7 @@ EXTRA_DIST += \
 	contrib/test.sh
 
 # The examples never go where the daemon looks, so an installation cannot overwrite a configuration.
-dist_doc_DATA = HACKING.md LICENSE NEWS.md README.md
+dist_doc_DATA = HACKING.md LICENSE NEWS.md README.md doc/failures.md doc/logs.md doc/metrics.md doc/providers.md doc/sizing.md
 # For editors: what the configuration may hold.
 dist_pkgdata_DATA = contrib/optiroute.schema.json
 examplesdir = $(docdir)/examples
@@ -48,6 +48,8 @@ if SYSTEMD_UNITS
 systemdsystemunit_DATA = contrib/systemd/optirouted.service contrib/systemd/optirouted.socket
 endif
 EXTRA_DIST += \
+	.containerignore \
+	contrib/container \
 	contrib/debian \
 	contrib/optiroute.logrotate \
 	contrib/package.sh \
