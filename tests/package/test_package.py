@@ -120,6 +120,9 @@ def test_it_is_nobody_in_a_sandbox(machine):
         assert status["Uid"].split() == [user] * 4 and user != "0"
         assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0
         assert status["NoNewPrivs"].strip() == "1" and status["Seccomp"].strip() == "2"
+    # what the metrics say of the processes is read in /proc, of which the sandbox shows little
+    assert metric(machine, "process_resident_memory_bytes") > 1e6
+    assert metric(machine, "process_open_fds") > 10
     for path, mode in (("/var/lib/optiroute/cache", "600"), ("/var/log/optiroute/access.log", "640")):
         assert machine.ok("stat", "-c", "%U %a", path).split() == ["optiroute", mode]
 
