@@ -33,8 +33,9 @@ declare -A about=(
     [lint]="cppcheck, clang-tidy, shellcheck, layers"
     [format]="clang-format"
     [dist]="make distcheck: archive, out-of-tree build, install, uninstall"
+    [package]="the Debian package: lintian, then installed, reloaded and purged under a systemd of its own"
 )
-all_stages=(gcc clang blackbox stress sdk browser prometheus asan tsan lint format dist)
+all_stages=(gcc clang blackbox stress sdk browser prometheus asan tsan lint format dist package)
 
 # ---- what a stage may use -------------------------------------------------------------------------
 
@@ -57,7 +58,9 @@ copy_sources() {
         --exclude='/config.*' --include=/configure.ac --exclude='/configure*' --exclude=/m4 \
         --exclude=/stamp-h1 --exclude=__pycache__ --exclude=.pytest_cache --exclude=.env --exclude=node_modules \
         --exclude='/optiroute-*' --exclude=/src/optirouted --exclude=/tests/mockllm --exclude=/www_data.c \
-        --exclude=/contrib/optiroute-score --include='*.[chp]' --include='*.py' --include='*.sh' \
+        --exclude=/contrib/optiroute-score --exclude=/contrib/optiroute-manual --exclude='/doc/man/*.[58]' \
+        --exclude=/contrib/systemd/optirouted.service \
+        --include='*.[chp]' --include='*.py' --include='*.sh' \
         --exclude='/tests/unit/*/test_*' --exclude='/tests/fuzz/fuzz_*' "$root/" "$src/"
 }
 
@@ -312,6 +315,14 @@ stage_dist() {
     count 1 0
 }
 
+stage_package() {
+    build gcc CC=gcc --enable-werror
+    step "make dist"
+    rm -f "$out"/gcc/optiroute-*.tar.xz
+    made gcc dist
+    ARCHIVE=$(echo "$out"/gcc/optiroute-*.tar.xz) JOBS=$jobs pytest_run gcc tests/package
+}
+
 # ---- running them -------------------------------------------------------------------------------
 
 fail() {
@@ -359,7 +370,7 @@ usage() {
 }
 
 main() {
-    local stages=("$@") groups=(build test)
+    local stages=("$@") groups=(build test package)
     [ $# != 0 ] || stages=("${all_stages[@]}")
     for stage in "${stages[@]}"; do
         [ -n "${about[$stage]:-}" ] || fail "no such stage: $stage (${all_stages[*]})"

@@ -17,9 +17,10 @@ EXTRA_DIST += tests/layers.sh
 TEST_EXTENSIONS = .sh
 
 # Directories: a new black-box test is distributed without being named here.
-EXTRA_DIST += tests/bench tests/blackbox tests/browser tests/prometheus tests/sdk tests/stress
+EXTRA_DIST += tests/bench tests/blackbox tests/browser tests/package tests/prometheus tests/sdk tests/stress
 dist-hook:
 	find $(distdir) '(' -name __pycache__ -o -name node_modules ')' -prune -exec rm -rf {} +
+	rm -f $(distdir)/doc/man/*.[58]
 
 # Real daemons of this build, driven by pytest.
 if FAILPOINTS
@@ -80,7 +81,7 @@ CLEANFILES += bench-streams.json bench-idle.json bench-bodies.json
 	bench-streams bench-idle bench-bodies
 
 # Names and a wall clock for the black-box tests, preloaded into a daemon.
-noinst_DATA = tests/fakehost.so
+noinst_DATA += tests/fakehost.so
 tests/fakehost.so: tests/fakehost.c
 	$(AM_V_CCLD)$(MKDIR_P) tests && $(CC) $(CFLAGS) $(WARNING_CFLAGS) -shared -fPIC -o $@ $(srcdir)/tests/fakehost.c
 EXTRA_DIST += tests/fakehost.c

@@ -15,6 +15,8 @@ struct api;
 struct api *api_new(struct gateway *gateway);
 /* No exchange may be under way. */
 void api_free(struct api *api);
+/* Are there pages for a browser, / and /dashboard? */
+bool api_has_pages(void);
 /* What the worker gives to http_server_new, with the api as context. */
 extern const struct http_callbacks api_callbacks;
 /* What the worker gives to it as busy_answer. */

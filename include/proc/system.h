@@ -27,9 +27,9 @@ int identity_find(struct identity *identity, const char *user, char *error, size
 /* In a child: groups, group, user, for good. -1 with errno. */
 int identity_assume(const struct identity *identity);
 
-/* Creates the log file if need be and gives it to the identity. Nothing for "", stderr, syslog, or
- * when nothing changes hands. Symbolic links and what is no regular file keep their owner. -1 with
- * errno when the file cannot be opened. */
+/* Creates the log file if need be and gives it to the identity, if that changes. Nothing for "",
+ * stderr and syslog. Symbolic links and what is no regular file keep their owner. -1 with errno
+ * when the file cannot be opened. */
 int system_own_log(const char *path, const struct identity *identity);
 /* Soft limit of open files up to the hard one. Returns what is in force. */
 uint64_t system_raise_file_limit(void);

@@ -206,6 +206,10 @@ static const struct api_endpoint *find_endpoint(struct bytes path) {
     return &no_endpoint;
 }
 
+bool api_has_pages(void) {
+    return find_endpoint(BYTES_LITERAL("/")) != &no_endpoint;
+}
+
 /* The errors of an endpoint have its form, and so have the fields with them. */
 static void set_endpoint(struct api_call *call, const struct http_head *head) {
     call->endpoint = find_endpoint(head->path);

@@ -17,7 +17,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "api/api.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "gateway/breaker.h"
 #include "gateway/entry.h"
 #include "master_private.h"
@@ -52,13 +54,21 @@ const char *boot_log_destination(const struct master *master, const struct conf 
     return is_stderr && !master->options->foreground ? "syslog" : conf->error_log;
 }
 
-int boot_own_logs(const struct master *master, const struct conf *conf, const char **path) {
-    *path = conf->error_log;
-    if (system_own_log(conf->error_log, &master->identity) == -1) {
-        return -1;
+int boot_own_logs(const struct master *master, const struct conf *conf, char *error,
+                  size_t error_size) {
+    const char *key = "error_log", *path = conf->error_log;
+    int result = system_own_log(path, &master->identity);
+    if (result == 0) {
+        key = "access_log";
+        path = conf->access_log;
+        result = system_own_log(path, &master->identity);
     }
-    *path = conf->access_log;
-    return system_own_log(conf->access_log, &master->identity);
+    if (result == -1) {
+        int reason = errno;
+        snprintf(error, error_size, "cannot open %s %s: %s%s", key, path, strerror(reason),
+                 text_file_advice(reason));
+    }
+    return result;
 }
 
 /* Relative paths mean something else once we live in /. */
@@ -144,9 +154,9 @@ static int settle_process(struct master *master) {
     log_set_identity("master");
     system_set_title("optirouted");
     const struct conf *conf = master->boot_conf;
-    const char *path;
-    if (boot_own_logs(master, conf, &path) == -1) {
-        boot_fail(master, "cannot open log %s: %s", path, strerror(errno));
+    char error[512];
+    if (boot_own_logs(master, conf, error, sizeof(error)) == -1) {
+        boot_fail(master, "%s", error);
         return STATUS_FATAL;
     }
     if (log_open(boot_log_destination(master, conf), LOG_LEVEL_INFO) == -1) {
@@ -401,35 +411,64 @@ static void announce_simulated(struct master *master) {
     for (unsigned i = 0; i < conf->provider_count; i++) {
         const struct conf_provider *provider = &conf->providers[i];
         if (provider->simulated && provider->type != CONF_SIMULATED) {
-            const char *key =
-                provider->api_key_env[0] != '\0' ? provider->api_key_env : provider->api_key_file;
-            log_warn("provider %s is simulated: it has no key (%s)", provider->name, key);
-            console_say(&master->console, "  %s is simulated: it has no key (%s)", provider->name,
-                        key);
+            log_warn("provider %s is simulated: it has no key (%s)", provider->name,
+                     provider->api_key_env[0] != '\0' ? provider->api_key_env
+                                                      : provider->api_key_file);
         }
+    }
+}
+
+/* An address that stands for all of them is none that a browser can open. */
+static void print_place(const struct listener *listener, char *out, size_t out_size) {
+    const char *port = strrchr(listener->name, ':');
+    if (port != NULL && strncmp(listener->name, "0.0.0.0:", 8) == 0) {
+        snprintf(out, out_size, "127.0.0.1%s", port);
+    } else if (port != NULL && strncmp(listener->name, "[::]:", 5) == 0) {
+        snprintf(out, out_size, "[::1]%s", port);
+    } else {
+        snprintf(out, out_size, "%s", listener->name);
+    }
+}
+
+/* Where to click and what to try, for a person at a terminal. */
+static void welcome(struct master *master) {
+    struct console *console = &master->console;
+    char place[sizeof(master->clients.items[0].name)];
+    bool is_tls = master->boot_conf->tls.certificate[0] != '\0';
+    const char *scheme = is_tls ? "https" : "http";
+    print_place(&master->clients.items[0], place, sizeof(place));
+    if (api_has_pages()) {
+        console_say(console, "  chat       %s://%s/", scheme, place);
+        console_say(console, "  dashboard  %s://%s/dashboard", scheme, place);
+    }
+    console_say(console,
+                "  try        curl %s%s://%s/generate -H 'Content-Type: application/json' "
+                "-d '{\"prompt\": \"Hello\"}'",
+                is_tls ? "-k " : "", scheme, place);
+    if (master->metrics.count > 0) {
+        print_place(&master->metrics.items[0], place, sizeof(place));
+        console_say(console, "  metrics    http://%s/metrics", place);
+    }
+    if (master->options->foreground) {
+        console_say(console, "  Ctrl-C ends it");
     }
 }
 
 void boot_announce(struct master *master) {
     const struct conf *conf = master->boot_conf;
-    bool is_tls = conf->tls.certificate[0] != '\0';
-    const char *scheme = is_tls ? "https" : "http";
-    const char *first = master->clients.items[0].name;
     const char *plural = conf->workers == 1 ? "worker" : "workers";
     log_info("optirouted " PACKAGE_VERSION " is ready: %u %s, configuration %s", conf->workers,
              plural, conf->source);
-    console_say(&master->console,
-                "optirouted " PACKAGE_VERSION
-                " serves on %s://%s%s with %u %s; metrics: %s%s%s; configuration: %s",
-                scheme, first, master->clients.count > 1 ? " and others" : "", conf->workers,
-                plural, master->metrics.count > 0 ? "http://" : "off",
-                master->metrics.count > 0 ? master->metrics.items[0].name : "",
-                master->metrics.count > 0 ? "/metrics" : "", conf->source);
     announce_simulated(master);
-    console_say(&master->console,
-                "  try: curl %s%s://%s/generate -H 'Content-Type: application/json' "
-                "-d '{\"prompt\": \"Hello\"}'",
-                is_tls ? "-k " : "", scheme, first);
+    /* In the foreground the log has just said it to whoever reads stderr. */
+    if (!master->options->foreground) {
+        console_say(&master->console,
+                    "optirouted " PACKAGE_VERSION " serves with %u %s, configuration %s",
+                    conf->workers, plural, conf->source);
+    }
+    if (master->console.is_terminal) {
+        welcome(master);
+    }
 }
 
 static void close_one(int *fd) {

@@ -39,13 +39,15 @@ static void explain(int reason, const struct conf_address *address, char *error,
     switch (reason) {
     case EADDRINUSE:
         snprintf(error, error_size,
-                 "%s is in use: is another optirouted running? (ss -ltnp shows who)", text);
+                 "%s is in use: is another optirouted running? (ss -ltnp shows who); stop it, or "
+                 "listen on another port",
+                 text);
         break;
     case EACCES:
     case EPERM:
         snprintf(error, error_size,
-                 "%s: no permission to listen there; start as root or grant the capability "
-                 "cap_net_bind_service",
+                 "%s: no permission to listen there; take a port from 1024 up, start as root, or "
+                 "grant the capability cap_net_bind_service",
                  text);
         break;
     case EADDRNOTAVAIL:

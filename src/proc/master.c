@@ -90,7 +90,7 @@ static void take_signals(struct master *master, int64_t until_ns) {
 }
 
 static void reopen_logs(struct master *master) {
-    const char *path;
+    char error[512];
     /* Of an upgrade, whoever is told tells the other one too. */
     if (master->predecessor != 0 && !master->predecessor_serves) {
         (void)kill(master->predecessor, SIGUSR1);
@@ -101,8 +101,8 @@ static void reopen_logs(struct master *master) {
     /* After a hand-over older generations may outlive the one that served last. */
     const struct generation *latest =
         master->current != NULL ? master->current : master->generations;
-    if (boot_own_logs(master, latest->conf, &path) == -1) {
-        log_error("cannot make log %s: %s", path, strerror(errno));
+    if (boot_own_logs(master, latest->conf, error, sizeof(error)) == -1) {
+        log_error("%s", error);
     }
     if (log_reopen() == -1) {
         log_error("cannot reopen the error log: %s", strerror(errno));

@@ -132,8 +132,9 @@ void boot_publish(struct master *master, const struct generation *generation);
 int boot_ring_on(int fd);
 /* Where this configuration's error log goes. */
 const char *boot_log_destination(const struct master *master, const struct conf *conf);
-/* Log files exist and belong to the user. -1 with errno, *path is the one that failed. */
-int boot_own_logs(const struct master *master, const struct conf *conf, const char **path);
+/* Log files exist and the user may write them. -1 with one line that names the key. */
+int boot_own_logs(const struct master *master, const struct conf *conf, char *error,
+                  size_t error_size);
 
 /* generation.c */
 /* NULL without memory. Takes conf over. */

@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/bytes.h"
+#include "base/text.h"
 
 #define PIDFILE_MODE 0644
 #define PIDFILE_MAX_BYTES 32 /* a larger file is somebody else's */
@@ -30,6 +30,12 @@ static void explain(char *error, size_t error_size, const char *format, ...) {
     va_start(args, format);
     vsnprintf(error, error_size, format, args);
     va_end(args);
+}
+
+static void explain_write(char *error, size_t error_size, const char *path) {
+    int reason = errno;
+    explain(error, error_size, "cannot write pid file %s: %s%s", path, strerror(reason),
+            text_file_advice(reason));
 }
 
 static int lock_whole(int fd) {
@@ -98,7 +104,7 @@ static enum claim replace_old(int old, const char *fresh_path, const char *path,
         return CLAIM_AGAIN;
     }
     if (rename(fresh_path, path) == -1) {
-        explain(error, error_size, "cannot write pid file %s: %s", path, strerror(errno));
+        explain_write(error, error_size, path);
         return CLAIM_FAILED;
     }
     return CLAIM_DONE;
@@ -111,7 +117,7 @@ static enum claim claim_path(const char *fresh_path, const char *path, pid_t pre
         return CLAIM_DONE;
     }
     if (errno != EEXIST) {
-        explain(error, error_size, "cannot write pid file %s: %s", path, strerror(errno));
+        explain_write(error, error_size, path);
         return CLAIM_FAILED;
     }
     int old = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -140,7 +146,7 @@ int pidfile_prepare(const char *path, char *error, size_t error_size) {
     }
     int fd = make_fresh(fresh_path);
     if (fd == -1) {
-        explain(error, error_size, "cannot write pid file %s: %s", path, strerror(errno));
+        explain_write(error, error_size, path);
     }
     return fd;
 }

@@ -63,8 +63,7 @@ int identity_assume(const struct identity *identity) {
 }
 
 int system_own_log(const char *path, const struct identity *identity) {
-    if (!identity->change || path[0] == '\0' || strcmp(path, "stderr") == 0 ||
-        strcmp(path, "syslog") == 0) {
+    if (path[0] == '\0' || strcmp(path, "stderr") == 0 || strcmp(path, "syslog") == 0) {
         return 0;
     }
     /* O_NOFOLLOW: whoever may write in the directory must not make root give away another file. */
@@ -76,7 +75,7 @@ int system_own_log(const char *path, const struct identity *identity) {
     }
     struct stat stat;
     int result = fstat(fd, &stat);
-    if (result == 0 && S_ISREG(stat.st_mode) && stat.st_nlink == 1) {
+    if (identity->change && result == 0 && S_ISREG(stat.st_mode) && stat.st_nlink == 1) {
         result = fchown(fd, identity->uid, identity->gid);
     }
     int reason = errno;

@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/hash.h"
+#include "base/text.h"
 #include "flight_layout.h"
 #include "region_layout.h"
 #include "shm/totals.h"
@@ -37,9 +38,9 @@ static size_t align_up(size_t value, size_t unit) {
 
 void region_fail(char *error, size_t error_size, const char *what, const char *path, int reason) {
     bool is_file = path != NULL && path[0] != '\0';
-    snprintf(error, error_size, "%s%s: %s%s%s", is_file ? "cache.file " : "shared memory",
+    snprintf(error, error_size, "%s%s: %s%s%s%s", is_file ? "cache.file " : "shared memory",
              is_file ? path : "", what, reason != 0 ? ": " : "",
-             reason != 0 ? strerror(reason) : "");
+             reason != 0 ? strerror(reason) : "", is_file ? text_file_advice(reason) : "");
 }
 
 /* Largest power of two not above store_bytes / 4 MiB, 1 to 256. */
