@@ -23,7 +23,7 @@ run_layers() {
 
 run_shellcheck() {
     # shellcheck disable=SC2046 # file names without spaces
-    shellcheck .ci/run $(sources '*.sh')
+    shellcheck .ci/run contrib/container/healthcheck contrib/debian/optiroute.postrm $(sources '*.sh')
 }
 
 run_cppcheck() {

@@ -5,8 +5,8 @@
 #   contrib/packages.sh missing GROUP...   print those that are not installed
 #   contrib/packages.sh install GROUP...   install those that are not, as root or through sudo
 #
-# Groups: build (make), test (contrib/test.sh, on top of build), node (the same, where no Node.js is
-# from elsewhere), bench (make bench).
+# Groups: build (make), test (contrib/test.sh, on top of build), package (contrib/package.sh on top of build, and
+# its stage of contrib/test.sh), node (contrib/test.sh, where no Node.js is from elsewhere), bench (make bench).
 # When nothing is missing, nothing is downloaded and no root is needed. Its one surprise: a package
 # that starts a service when it is installed (prometheus, nginx) has that service stopped and switched
 # off again, because it would hold a port; one that was there before is left as it is.
@@ -17,9 +17,10 @@ build="autoconf automake ca-certificates check gcc gzip libc6-dev libcurl4-opens
     libevent-dev libjs-chart.js libjs-marked libjsmn-dev libssl-dev libxxhash-dev libyaml-dev
     make pkg-config"
 test="binutils chromium chromium-driver clang clang-format clang-tidy cppcheck curl fonts-dejavu-core
-    libclang-rt-14-dev openssl procps prometheus python3 python3-jsonschema python3-locust
-    python3-pytest python3-selenium python3-venv python3-yaml rsync shellcheck xz-utils"
+    groff-base libclang-rt-14-dev mandoc openssl procps prometheus python3 python3-jsonschema
+    python3-locust python3-pytest python3-selenium python3-venv python3-yaml rsync shellcheck xz-utils"
 node="nodejs npm"
+package="debhelper dpkg-dev lintian logrotate mmdebstrap mount systemd systemd-container systemd-sysv util-linux"
 bench="nginx procps python3 strace util-linux wrk"
 services="nginx prometheus"
 
@@ -34,8 +35,9 @@ names() {
             build) echo "$build" ;;
             test) echo "$test" ;;
             node) echo "$node" ;;
+            package) echo "$package" ;;
             bench) echo "$bench" ;;
-            *) fail "no such group: $group (build, test, node, bench)" ;;
+            *) fail "no such group: $group (build, test, package, node, bench)" ;;
         esac
     done | tr -s ' ' '\n' | sed '/^$/d' | sort -u
 }
@@ -96,7 +98,7 @@ install_missing() {
     stop_new_services "$before"
 }
 
-[ $# -ge 2 ] || fail "usage: packages.sh list|missing|install build|test|node|bench ..."
+[ $# -ge 2 ] || fail "usage: packages.sh list|missing|install build|test|package|node|bench ..."
 action=$1
 shift
 names "$@" >/dev/null

@@ -24,15 +24,18 @@ declare -A about=(
     [gcc]="gcc, warnings as errors: unit tests, fuzz corpora, layers"
     [clang]="clang, warnings as errors: unit tests, fuzz corpora, layers"
     [blackbox]="real daemons, the plain gcc build"
+    [stress]="short runs of the stress harness, as tests/stress/ci.list says, the plain gcc build"
     [sdk]="the clients of OpenAI, Anthropic, LangChain and Vercel, unmodified, in Python and JavaScript"
     [browser]="the pages in Debian's Chromium: chat and dashboard, with axe-core"
+    [prometheus]="a real Prometheus: every query of the dashboard, every rule and alert"
     [asan]="AddressSanitizer, UBSan and failpoints: unit tests, then real daemons"
     [tsan]="ThreadSanitizer: the shared-memory tests"
     [lint]="cppcheck, clang-tidy, shellcheck, layers"
     [format]="clang-format"
     [dist]="make distcheck: archive, out-of-tree build, install, uninstall"
+    [package]="the Debian package: lintian, then installed, reloaded and purged under a systemd of its own"
 )
-all_stages=(gcc clang blackbox sdk browser asan tsan lint format dist)
+all_stages=(gcc clang blackbox stress sdk browser prometheus asan tsan lint format dist package)
 
 # ---- what a stage may use -------------------------------------------------------------------------
 
@@ -55,7 +58,9 @@ copy_sources() {
         --exclude='/config.*' --include=/configure.ac --exclude='/configure*' --exclude=/m4 \
         --exclude=/stamp-h1 --exclude=__pycache__ --exclude=.pytest_cache --exclude=.env --exclude=node_modules \
         --exclude='/optiroute-*' --exclude=/src/optirouted --exclude=/tests/mockllm --exclude=/www_data.c \
-        --exclude=/contrib/optiroute-score --include='*.[chp]' --include='*.py' --include='*.sh' \
+        --exclude=/contrib/optiroute-score --exclude=/contrib/optiroute-manual --exclude='/doc/man/*.[58]' \
+        --exclude=/contrib/systemd/optirouted.service \
+        --include='*.[chp]' --include='*.py' --include='*.sh' \
         --exclude='/tests/unit/*/test_*' --exclude='/tests/fuzz/fuzz_*' "$root/" "$src/"
 }
 
@@ -227,6 +232,25 @@ stage_blackbox() {
     pytest_run gcc
 }
 
+# A line of the list is a script and its arguments.
+stage_stress() {
+    local status=0 script arguments
+    build gcc CC=gcc --enable-werror
+    while read -r script arguments; do
+        case $script in '' | '#'*) continue ;; esac
+        step "tests/stress/$script $arguments"
+        # shellcheck disable=SC2086 # a list of words
+        if OPTIROUTED=$out/gcc/src/optirouted MOCKLLM=$out/gcc/tests/mockllm BUILDDIR=$out/gcc SRCDIR=$src \
+            "$src/tests/stress/$script" $arguments </dev/null; then
+            count 1 0
+        else
+            count 0 1
+            status=1
+        fi
+    done <"$src/tests/stress/ci.list"
+    return $status
+}
+
 stage_sdk() {
     local status=0
     build gcc CC=gcc --enable-werror
@@ -240,6 +264,11 @@ stage_browser() {
     build gcc CC=gcc --enable-werror
     install_axe
     AXE=$out/browser/node_modules/axe-core/axe.min.js pytest_run gcc tests/browser
+}
+
+stage_prometheus() {
+    build gcc CC=gcc --enable-werror
+    pytest_run gcc tests/prometheus
 }
 
 stage_asan() {
@@ -284,6 +313,14 @@ stage_dist() {
     step "make distcheck"
     made gcc distcheck DISTCHECK_CONFIGURE_FLAGS=--enable-werror
     count 1 0
+}
+
+stage_package() {
+    build gcc CC=gcc --enable-werror
+    step "make dist"
+    rm -f "$out"/gcc/optiroute-*.tar.xz
+    made gcc dist
+    ARCHIVE=$(echo "$out"/gcc/optiroute-*.tar.xz) JOBS=$jobs pytest_run gcc tests/package
 }
 
 # ---- running them -------------------------------------------------------------------------------
@@ -333,7 +370,7 @@ usage() {
 }
 
 main() {
-    local stages=("$@") groups=(build test)
+    local stages=("$@") groups=(build test package)
     [ $# != 0 ] || stages=("${all_stages[@]}")
     for stage in "${stages[@]}"; do
         [ -n "${about[$stage]:-}" ] || fail "no such stage: $stage (${all_stages[*]})"

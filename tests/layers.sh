@@ -56,7 +56,7 @@ only_in 'event2/' src/http src/proc src/upstream
 only_in 'openssl/(ssl|err)' src/http
 only_in 'openssl/evp' src/base
 only_in 'xxhash\.h>' src/base
-only_in 'sys/mman\.h>' src/shm src/base/slow_free.c
+only_in 'sys/mman\.h>' src/shm src/base/failpoint.c src/base/slow_free.c
 
 # locks belong to the shared region; once-only initialisation may stand anywhere
 for file in $(grep -lE --include='*.[ch]' 'pthread_(mutex|rwlock|cond|spin)_' -r src include | sort); do

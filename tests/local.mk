@@ -17,9 +17,10 @@ EXTRA_DIST += tests/layers.sh
 TEST_EXTENSIONS = .sh
 
 # Directories: a new black-box test is distributed without being named here.
-EXTRA_DIST += tests/bench tests/blackbox tests/browser tests/sdk tests/stress
+EXTRA_DIST += tests/bench tests/blackbox tests/browser tests/package tests/prometheus tests/sdk tests/stress
 dist-hook:
 	find $(distdir) '(' -name __pycache__ -o -name node_modules ')' -prune -exec rm -rf {} +
+	rm -f $(distdir)/doc/man/*.[58]
 
 # Real daemons of this build, driven by pytest.
 if FAILPOINTS
@@ -30,6 +31,11 @@ check-blackbox: all
 	MOCKLLM=$(abs_top_builddir)/tests/mockllm BUILDDIR=$(abs_top_builddir) SRCDIR=$(abs_top_srcdir) \
 	PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/blackbox
 
+# Half an hour under load, or SOAK_SECONDS: nothing grows, leaks, or gets out of step.
+soak: all
+	OPTIROUTED=$(abs_top_builddir)/src/optirouted MOCKLLM=$(abs_top_builddir)/tests/mockllm \
+	BUILDDIR=$(abs_top_builddir) $(srcdir)/tests/stress/soak.sh $${SOAK_SECONDS:-1800}
+
 # Builds of their own, in build-test/ of the source tree.
 check-asan:
 	$(srcdir)/contrib/test.sh asan
@@ -39,6 +45,8 @@ check-sdk:
 	$(srcdir)/contrib/test.sh sdk
 check-browser:
 	$(srcdir)/contrib/test.sh browser
+check-prometheus:
+	$(srcdir)/contrib/test.sh prometheus
 
 lint:
 	$(srcdir)/contrib/lint.sh
@@ -68,11 +76,12 @@ bench-bodies: all
 	/usr/bin/python3 -B $(srcdir)/tests/bench/bodies.py $(BENCH_TOOLS) bench-bodies.json
 CLEANFILES += bench-streams.json bench-idle.json bench-bodies.json
 
-.PHONY: check-blackbox check-asan check-tsan check-sdk check-browser lint format-check format bench bench-inflight \
+.PHONY: check-blackbox soak check-asan check-tsan check-sdk check-browser check-prometheus lint \
+	format-check format bench bench-inflight \
 	bench-streams bench-idle bench-bodies
 
 # Names and a wall clock for the black-box tests, preloaded into a daemon.
-noinst_DATA = tests/fakehost.so
+noinst_DATA += tests/fakehost.so
 tests/fakehost.so: tests/fakehost.c
 	$(AM_V_CCLD)$(MKDIR_P) tests && $(CC) $(CFLAGS) $(WARNING_CFLAGS) -shared -fPIC -o $@ $(srcdir)/tests/fakehost.c
 EXTRA_DIST += tests/fakehost.c

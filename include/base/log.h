@@ -19,6 +19,8 @@ enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERRO
 int log_open(const char *destination, enum log_level level);
 /* Opens the path again (after rotation); nothing for stderr and syslog. */
 int log_reopen(void);
+/* For a process that would only repeat what others have said: no line is written while muted. */
+void log_mute(bool muted);
 /* Name of this process in every line: "master", "worker 0", "metrics". Copied. */
 void log_set_identity(const char *who);
 /* Descriptor behind the log, -1 for syslog; for handing over ownership of the file. */

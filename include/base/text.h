@@ -37,4 +37,8 @@ void text_format_nano(int64_t nano, char *out, size_t out_size);
  * that distance is at most a third of the word's length (at least 1), else NULL. */
 const char *text_nearest(const char *word, const char *const *candidates, size_t count);
 
+/* What to do about a file that could not be opened or written for that errno, to stand behind
+ * strerror: "; make its directory first". Empty where there is nothing to say. */
+const char *text_file_advice(int reason);
+
 #endif

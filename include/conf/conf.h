@@ -184,6 +184,8 @@ void conf_print(const struct conf *conf, struct buf *out);
 void conf_restart_keys(const struct conf *running, const struct conf *fresh, struct buf *out);
 /* The key table as a JSON schema (draft 2020-12) for editors: contrib/optiroute.schema.json. */
 void conf_print_schema(struct buf *out);
+/* The key table as an mdoc(7) list, for the manual page optiroute.yaml(5). */
+void conf_print_manual(struct buf *out);
 
 /* -1 when there is none. */
 int conf_find_provider(const struct conf *conf, struct bytes name);

@@ -61,6 +61,13 @@ struct failure {
     struct bytes provider, model, reason; /* of the last attempt; empty when there was none */
 };
 
+/* How much of a stream waits for its client to read. */
+enum sink_fill {
+    SINK_HAS_ROOM,
+    SINK_FULL,    /* as much as may wait while the upstream can be paused */
+    SINK_OVERFULL /* as much as may wait because others read the same answer faster */
+};
+
 /* Of a request that wants a stream: head, then events with a flush behind each batch and pings in
  * between, then done. Of any other: done alone. */
 struct sink {
@@ -70,9 +77,9 @@ struct sink {
     void (*event)(struct sink *sink, const struct chat_event *event);
     /* A sign of life after FLOW_PING_NS of silence. */
     void (*ping)(struct sink *sink);
-    /* What was told is to leave now. True: the client reads more slowly than we write;
-     * flow_writable is to be called when that is over. */
-    bool (*flush)(struct sink *sink);
+    /* What was told is to leave now. Anything but SINK_HAS_ROOM: the client reads more slowly than
+     * we write; flow_writable is to be called when that is over. */
+    enum sink_fill (*flush)(struct sink *sink);
     /* The last call: the whole answer, or the end of a stream. */
     void (*done)(struct sink *sink, const struct answer *answer);
     /* The last call otherwise; on a stream it may come after head and events. */
@@ -105,8 +112,9 @@ void flow_drop(struct flow *flow);
 /* `request` lives in the flow's arena and is the flow's from now on. May call the sink's last event
  * before it returns. */
 void flow_start(struct flow *flow, struct flow_request *request, struct sink *sink);
-/* The client is gone (OUTCOME_CLIENT_GONE, OUTCOME_CLIENT_STALL): stops the upstream, settles what
- * it cost, logs; the sink is not called again. Not from inside a sink call. */
+/* The client is gone (OUTCOME_CLIENT_GONE, OUTCOME_CLIENT_STALL): the sink is not called again.
+ * Stops the upstream, settles what it cost, logs; or, when others wait for the same answer, goes on
+ * for them and does all that at its end. Not from inside a sink call. */
 void flow_abort(struct flow *flow, enum outcome why);
 /* The client reads again. Not from inside a sink call. */
 void flow_writable(struct flow *flow);

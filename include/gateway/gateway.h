@@ -39,9 +39,11 @@ struct gateway *gateway_new(const struct gateway_env *env);
 void gateway_free(struct gateway *gateway);
 /* Flows under way. */
 unsigned gateway_flows(const struct gateway *gateway);
-/* Carries the store's statistics of this process over to its counters: after every miss and put by
- * itself, and by the worker once a second. */
+/* The worker, once a second: counts what the store did, looks at the flights. */
 void gateway_tick(struct gateway *gateway);
+/* The worker, when its slot was woken (shm/wake.h): looks at the flights that other processes lead
+ * and goes on with those who waited for them. */
+void gateway_wake(struct gateway *gateway);
 /* The region time of a monotonic moment, without asking a clock. */
 int64_t gateway_region_ms(const struct gateway *gateway, int64_t now_ns);
 /* False while the daemon drains, and while no provider's circuit lets a request through (all are

@@ -37,6 +37,7 @@ enum http_parse_result { HTTP_PARSE_DONE, HTTP_PARSE_PARTIAL, HTTP_PARSE_ERROR }
 struct http_fault {
     int status;         /* 400, 414, 417, 431, 501, 505; of a body 400, 413 */
     const char *reason; /* static, fit for a client */
+    const char *code;   /* a word for programs; NULL: the bytes were wrong */
 };
 
 struct http_field {

@@ -14,6 +14,12 @@
  *
  *   accepted -> [TLS] -> HEAD -> BODY -> HANDLING -> REPLYING -> (keep-alive) HEAD ...
  *                          \______\_______\___________\____ LINGER -> closed
+ *
+ * Who is above a limit of the process's owner (http_place) is heard all the same, for a moment: its
+ * head is read and the handler says whether that request is answered even now (`admits`); any other
+ * is refused by `fault` with 503, and who says nothing for above_ms gets `busy_answer`. One answer,
+ * then it lingers and closes. At most max_above are held: one more pushes out the oldest, so that
+ * nobody keeps others out by holding connections (doc/decisions/0009-overload.md).
  */
 #ifndef OPTIROUTE_HTTP_HTTP_SERVER_H
 #define OPTIROUTE_HTTP_HTTP_SERVER_H
@@ -28,7 +34,10 @@ struct http_exchange; /* one request and its answer; lives inside its connection
 
 struct http_limits {
     int64_t max_body_bytes;     /* 413 before it is read */
-    int64_t max_connections;    /* of this process; past it http_server_is_full */
+    int64_t max_input_bytes;    /* of all requests that are being read; above it 503 */
+    int64_t max_above;          /* connections above the limit, held at once */
+    int64_t above_ms;           /* from accept to a whole head of such a one */
+    struct bytes busy_answer;   /* a whole answer, for who is above the limit and said nothing */
     int64_t header_timeout_ms;  /* head complete, from its first byte; 408. Also first byte, from
                                    accept and TLS handshake included; closed without an answer */
     int64_t keepalive_ms;       /* idle between requests */
@@ -45,6 +54,14 @@ enum http_abort {
     HTTP_SERVER_ENDS     /* http_server_free */
 };
 
+/* Where a connection stands; what the limits are is its adder's business. */
+enum http_place {
+    HTTP_REGULAR, /* turned away from here is who sends a body that there is no memory for */
+    HTTP_ABOVE_CONNECTIONS, /* more than may be connected */
+    HTTP_ABOVE_DESCRIPTORS, /* more than there are descriptors for */
+    HTTP_PLACES
+};
+
 /* Of each exchange handed over by `request`, exactly one of `finished` and `aborted` is called, or
  * neither after http_reply_break. `finished` comes from within http_reply and http_reply_end;
  * `aborted` and `writable` come from the loop, never from within a call of this header (but for
@@ -55,8 +72,9 @@ struct http_callbacks {
     void (*request)(void *context, struct http_exchange *exchange, const struct http_head *head,
                     struct bytes body);
     /* HTTP refused the bytes (400, 408, 413, 414, 417, 431, 501, 505) or has no memory for them
-     * (503): the handler must answer at once by http_reply; the connection closes after it (at
-     * once when it does not answer). head may be NULL (not parsed). No `aborted` follows. */
+     * (503), or is above the limit (503): the handler must answer at once by http_reply; the
+     * connection closes after it (at once when it does not answer). head may be NULL (not parsed).
+     * No `aborted` follows. */
     void (*fault)(void *context, struct http_exchange *exchange, const struct http_head *head,
                   const struct http_fault *fault);
     /* The answer cannot be completed; the exchange is void after this call. Only for exchanges that
@@ -67,6 +85,9 @@ struct http_callbacks {
     /* A streamed answer fell below half of stream_buffer_bytes again after it was full; may be
      * NULL. */
     void (*writable)(void *context, struct http_exchange *exchange);
+    /* Above the limit: is this request, which may have no body, answered all the same? May be NULL:
+     * each is. */
+    bool (*admits)(void *context, const struct http_head *head);
 };
 
 struct http_reply {
@@ -80,7 +101,11 @@ struct http_reply {
 
 struct http_server_stats {
     uint64_t accepted;
-    int64_t connections, idle, in_flight;
+    uint64_t turned_away[HTTP_PLACES]; /* with 503, by where they stood */
+    int64_t connections;               /* all that are open */
+    int64_t above;                     /* of these above the limit */
+    int64_t idle;                      /* of the others between two requests */
+    int64_t in_flight;
 };
 
 struct http_server *http_server_new(struct event_base *base, const struct http_limits *limits,
@@ -91,8 +116,11 @@ void http_server_free(struct http_server *server);
 /* Takes an accepted, non-blocking, close-on-exec descriptor; tls may be NULL. On failure the
  * descriptor is closed and -1 returned.
  * peer is the client's address in text, copied; NULL when there is none. */
-int http_server_add(struct http_server *server, int fd, struct tls_context *tls, const char *peer);
-bool http_server_is_full(const struct http_server *server);
+int http_server_add(struct http_server *server, int fd, struct tls_context *tls, const char *peer,
+                    enum http_place place);
+/* For a descriptor that there is no room to hold: busy_answer where it can be understood (not over
+ * TLS), then closed. Best effort, no memory, does not wait. */
+void http_server_turn_away(struct http_server *server, int fd, const struct tls_context *tls);
 const struct http_server_stats *http_server_stats(const struct http_server *server);
 /* From now on answers say Connection: close, and idle connections are closed once `grace_ms` have
  * passed (0: now). */
@@ -108,6 +136,8 @@ void http_reply(struct http_exchange *exchange, const struct http_reply *reply);
 void http_reply_begin(struct http_exchange *exchange, const struct http_reply *head);
 void http_reply_piece(struct http_exchange *exchange, struct bytes piece);
 bool http_reply_is_full(const struct http_exchange *exchange);
+/* Bytes of it that the client has not taken yet. */
+size_t http_reply_unsent(const struct http_exchange *exchange);
 void http_reply_end(struct http_exchange *exchange);
 void http_reply_break(struct http_exchange *exchange);
 

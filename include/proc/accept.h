@@ -2,11 +2,18 @@
  * share and without spinning when there is no room.
  *
  * One accept4 per wake-up. A worker above 1.125 x average + 0.5 connections looks away for 2 ms and
- * then takes one anyway, so that nobody waits for a stopped neighbour (DESIGN section 8). When the
- * server is full or descriptors are used up it looks away for 100 ms.
+ * then takes one anyway, so that nobody waits for a stopped neighbour (DESIGN section 8).
  *
+ * A connection past a limit is taken too, and http is told that it stands above it, so that a
+ * health check is answered and everybody else hears 503 at once (doc/decisions/0009-overload.md).
+ * The limit of connections is one of all workers together, so who is turned away does not depend on
+ * the worker. Should accept itself fail for want of a descriptor, one that is kept for this is
+ * given up for the time of saying so. When that does not work either the acceptor looks away for
+ * 100 ms.
+ *
+ *  WAITING --acceptor_begin--> OPEN (during an upgrade nobody is served before the take-over)
  *     OPEN --(above share, 2 ms)--> AWAY --timer--> OPEN, takes one anyway
- *      |  \--(full, EMFILE, 100 ms)--> AWAY --timer--> OPEN or AWAY again
+ *      |  \--(no descriptor, no memory, 100 ms)--> AWAY --timer--> OPEN or AWAY again
  *      +--acceptor_close--> CLOSED
  */
 #ifndef OPTIROUTE_PROC_ACCEPT_H
@@ -17,10 +24,12 @@
 #include <stdbool.h>
 
 #include "http/http_server.h"
+#include "proc/capacity.h"
 #include "proc/listen.h"
 #include "shm/board.h"
+#include "watch/metrics.h"
 
-enum acceptor_state { ACCEPTOR_CLOSED, ACCEPTOR_OPEN, ACCEPTOR_AWAY };
+enum acceptor_state { ACCEPTOR_CLOSED, ACCEPTOR_WAITING, ACCEPTOR_OPEN, ACCEPTOR_AWAY };
 
 struct acceptor {
     enum acceptor_state state;
@@ -30,11 +39,16 @@ struct acceptor {
     struct http_server *server;
     struct tls_context *tls; /* NULL: plain */
     struct region *region;
+    const struct metrics *metrics;
+    struct capacity capacity; /* .connections: over all workers when it balances, else our own */
     uint32_t generation;
     int slot;
+    int spare_fd;    /* given up for the moment in which accept needs one; -1: could not be had */
     bool balances;   /* looks at the neighbours */
     bool takes_next; /* looked away once: takes the next one whatever the balance */
-    bool starved;    /* out of descriptors, and said so */
+    bool starved;    /* accept failed, and that was said */
+    uint64_t counted[HTTP_PLACES]; /* turned away, as far as the metrics know */
+    int64_t said_ns[HTTP_PLACES];  /* when that was last logged; 0: never */
 };
 
 struct acceptor_params {
@@ -43,17 +57,23 @@ struct acceptor_params {
     struct http_server *server;
     struct tls_context *tls;
     struct region *region;
+    const struct metrics *metrics; /* lives as long as the acceptor */
+    struct capacity capacity;
     uint32_t generation;
     int slot;
     bool balances;
+    bool waits; /* takes nobody before acceptor_begin */
 };
 
 /* -1 without memory. */
 int acceptor_open(struct acceptor *acceptor, const struct acceptor_params *params);
+/* Opens the door of one that waits; nothing else. */
+void acceptor_begin(struct acceptor *acceptor);
 /* No more connections; closes this process's copies of the sockets. May be called again. */
 void acceptor_close(struct acceptor *acceptor);
-/* Writes the server's numbers to our slot's gauges. */
-void acceptor_publish(const struct acceptor *acceptor);
+/* Writes the server's numbers to our slot's gauges, and counts who was turned away since; the log
+ * hears of that at most once a minute. */
+void acceptor_publish(struct acceptor *acceptor);
 
 /* Has this worker more than its share? own: its connections; total, workers: of all that are ready,
  * itself included. */

@@ -13,5 +13,7 @@ const char *check_conf_path(const char *option);
 struct conf *check_load(const char *path, struct conf_errors *errors);
 /* A daemon in the background lives in / and reloads later: adds an error for each relative path. */
 void check_paths_absolute(const struct conf *conf, struct conf_errors *errors);
+/* Logs a warning when there are not enough open files for limits.max_connections. */
+void check_capacity(const struct conf *conf);
 
 #endif

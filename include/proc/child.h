@@ -9,8 +9,9 @@
  *     child_run          until drained or told to end
  *     child_close        server and loop are gone; returns the exit status
  *
- * Signals come through a signalfd: QUIT drains, TERM ends now, USR1 reopens logs; INT is the
- * master's business (the terminal sends it to all of us).
+ * Signals come through a signalfd: QUIT drains, TERM ends now, USR1 reopens logs, USR2 opens the
+ * door of who waits (an upgrade); INT is the master's business (the terminal sends it to all of
+ * us).
  */
 #ifndef OPTIROUTE_PROC_CHILD_H
 #define OPTIROUTE_PROC_CHILD_H
@@ -38,6 +39,7 @@ struct child_env {
     struct listeners *listeners; /* of its role; those of the other role are closed */
     const char *metrics_address; /* where the metrics worker listens; "" when there is none */
     pid_t master;
+    bool waits;  /* of a master that upgrades another: serves from SIGUSR2 on */
     int life_fd; /* end of file: the master is gone */
     int bell_fd; /* a byte wakes the master */
 };
@@ -77,7 +79,8 @@ int child_confine(const struct child_env *env);
 int child_open(struct child *child, const struct child_env *env, const struct child_hooks *hooks);
 /* The server (owned from now on) takes connections from the environment's sockets. tls may be
  * NULL. -1 without memory. */
-int child_serve(struct child *child, struct http_server *server, struct tls_context *tls);
+int child_serve(struct child *child, struct http_server *server, struct tls_context *tls,
+                const struct capacity *capacity);
 void child_run(struct child *child);
 /* Closes every connection; then the callbacks' context may go, then child_close. */
 void child_hang_up(struct child *child);

@@ -7,8 +7,11 @@
 #ifndef OPTIROUTE_PROC_CONSOLE_H
 #define OPTIROUTE_PROC_CONSOLE_H
 
+#include <stdbool.h>
+
 struct console {
     int fd; /* stderr; in the background a pipe to the waiting process; -1: nobody looks any more */
+    bool is_terminal; /* a person looks, not the log of a service */
 };
 
 void console_open(struct console *console);

@@ -13,10 +13,13 @@
 
 #define LISTEN_MAX (4 * CONF_MAX_LISTEN)
 #define LISTEN_NAME_SIZE 64
+#define LISTEN_ASKED_SIZE 128
 
 struct listener {
     int fd;                      /* non-blocking, close-on-exec, listening */
     char name[LISTEN_NAME_SIZE]; /* where it really is: "127.0.0.1:43121", "[::1]:8000" */
+    char
+        asked[LISTEN_ASKED_SIZE]; /* the configuration's address, cut; "" when it was given to us */
 };
 
 struct listeners {
@@ -34,6 +37,11 @@ int listen_open(struct listeners *listeners, const struct conf_address *address,
  * something else than listening TCP sockets was given. Called before any fork. */
 int listen_inherit(struct listeners *clients, struct listeners *metrics, char *error,
                    size_t error_size);
+/* Takes a descriptor that the master before us had bound for `asked` ("": was given). -1 when it is
+ * no listening TCP socket or there are too many. */
+int listen_adopt(struct listeners *listeners, int fd, const char *asked);
+/* Moves those that were bound for `asked` from one to the other; how many. */
+unsigned listen_move(struct listeners *to, struct listeners *from, const char *asked);
 void listen_close(struct listeners *listeners);
 
 #endif

@@ -1,4 +1,4 @@
-/* master: the process that serves nobody: it binds, forks, reaps, reloads and ends.
+/* master: the process that serves nobody: it binds, forks, reaps, reloads, hands over and ends.
  *
  * It reads no socket and touches neither libevent nor libcurl nor TLS; it is a loop of questions,
  * and between them it sleeps in sigtimedwait.

@@ -9,6 +9,7 @@
 
 #include <stdint.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 #include <sys/un.h>
 
 #include "base/bytes.h"
@@ -30,6 +31,10 @@ struct notify {
 /* Reads and removes NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID. Never fails: what makes no sense
  * is as if it were not set. */
 void notify_open(struct notify *notify);
+/* Puts the variables back, for the process that this one is about to become. */
+void notify_export(const struct notify *notify);
+/* The service's process is another one from now on, and it serves. */
+void notify_hand_over(const struct notify *notify, pid_t successor);
 void notify_close(struct notify *notify);
 /* Does not block; a lost message is not an error. */
 void notify_send(const struct notify *notify, enum notify_event event);

@@ -34,6 +34,7 @@ struct options {
     bool print;      /* -T */
     bool foreground; /* -f */
     enum options_signal signal;
+    const char *program;  /* how we were called; points into argv */
     const char *config;   /* -c, NULL when not given; points into argv */
     const char *pid_file; /* -p, likewise */
 };

@@ -27,18 +27,28 @@ int identity_find(struct identity *identity, const char *user, char *error, size
 /* In a child: groups, group, user, for good. -1 with errno. */
 int identity_assume(const struct identity *identity);
 
-/* Creates the log file if need be and gives it to the identity. Nothing for "", stderr, syslog, or
- * when nothing changes hands. Symbolic links and what is no regular file keep their owner. -1 with
- * errno when the file cannot be opened. */
+/* Creates the log file if need be and gives it to the identity, if that changes. Nothing for "",
+ * stderr and syslog. Symbolic links and what is no regular file keep their owner. -1 with errno
+ * when the file cannot be opened. */
 int system_own_log(const char *path, const struct identity *identity);
 /* Soft limit of open files up to the hard one. Returns what is in force. */
 uint64_t system_raise_file_limit(void);
+/* Open files that a daemon started here may have: the hard limit, which it makes its own. */
+uint64_t system_file_limit(void);
+/* Bytes of memory that we may use: the machine's, or our control group's if that is less. */
+uint64_t system_memory(void);
 /* In a child, after identity_assume (a change of user clears it): SIGKILL when the master ends. -1
  * when it already did. */
 int system_die_with(pid_t master);
+/* Has it neither ended nor never been? One that ended and was not waited for yet is not alive. */
+bool system_is_alive(pid_t pid);
+/* The absolute path by which this program was called, without following links, so that what is
+ * installed there later is found; by /proc when `called` says nothing. Heap; NULL when not known.
+ */
+char *system_find_program(const char *called);
 /* First of all: 0, 1 and 2 are open (on /dev/null where they were not, else a socket or the region
  * would get the number that log lines are written to), and nothing else that the caller left open
- * is, the sockets of LISTEN_FDS excepted. -1 with errno. */
+ * is, the sockets of LISTEN_FDS and what an upgrade hands over excepted. -1 with errno. */
 int system_take_descriptors(void);
 /* Descriptors 0, 1, 2 to /dev/null. */
 int system_detach_stdio(void);

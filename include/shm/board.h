@@ -4,7 +4,8 @@
  * A slot is claimed by compare-and-swap for a pid, with an incarnation that is raised every time,
  * so that a late message of a dead owner is never taken for the heir's. Written by its owner
  * (relaxed) except where a field says master. When the master has reaped the owner it clears the
- * gauges and frees the slot.
+ * gauges and frees the slot. During an upgrade there are two masters (or more, while old ones
+ * drain): a slot is its claimer's, and changes hands only by board_adopt.
  */
 #ifndef OPTIROUTE_SHM_BOARD_H
 #define OPTIROUTE_SHM_BOARD_H
@@ -22,18 +23,24 @@ enum board_state { BOARD_STARTING, BOARD_READY, BOARD_DRAINING };
 
 /* Shared; gauges of one process. */
 struct board_gauges {
-    _Atomic int64_t connections;        /* open client connections */
+    _Atomic int64_t connections;        /* open client connections within the limit */
     _Atomic int64_t connections_idle;   /* of these between two requests */
     _Atomic int64_t requests_in_flight; /* requests whose answer is not complete */
 };
 
-/* Master: claims a free slot before it forks; -1 when none is free. Sets role, generation, state
- * STARTING, clears gauges and last words. */
+/* Master: claims a free slot for itself (its pid is in the claim) before it forks; -1 when none is
+ * free. Sets role, generation, state STARTING, clears gauges and last words. */
 int board_claim(struct region *region, enum board_role role, uint32_t generation);
 /* Master: after fork, the child's pid. */
 void board_set_pid(struct region *region, int slot, pid_t pid);
-/* Master, after the owner was reaped: clears the gauges, raises the incarnation, frees the slot. */
+/* The slot's master, after the owner was reaped: clears the gauges, raises the incarnation, frees
+ * the slot. */
 void board_release(struct region *region, int slot);
+/* The master that claimed the slot; 0 when it is free. */
+pid_t board_master(const struct region *region, int slot);
+/* A slot that a dead master left behind becomes the caller's, who then may release it. False when
+ * another was quicker or it is not `master`'s (any more). */
+bool board_adopt(struct region *region, int slot, pid_t master);
 /* The slot of a pid, -1 when none. */
 int board_find_pid(const struct region *region, pid_t pid);
 
@@ -63,6 +70,12 @@ void board_set_last_words(struct region *region, int slot, const char *words);
 /* Copies out, always terminated, empty when nothing was said. */
 void board_last_words(const struct region *region, int slot, char *out, size_t out_size);
 
+/* Owner, a worker: takes one more client connection to the `own` it has, unless that would be more
+ * than `most` over all workers of all generations: then false. True: its gauge says own + 1, which
+ * the owner has to keep right from then on. Never more than `most` at once; of two that take the
+ * last place at the same moment both may be refused. */
+bool board_take_connection(struct region *region, int slot, int64_t own, int64_t most);
+
 /* Sum and number over the READY workers of a generation, for the accept balance
  * (proc/accept.h). */
 int64_t board_ready_connections(const struct region *region, uint32_t generation,
@@ -72,15 +85,21 @@ int64_t board_ready_connections(const struct region *region, uint32_t generation
 void board_sum_gauges(const struct region *region, int64_t *connections, int64_t *idle,
                       int64_t *in_flight);
 
-/* Daemon-wide words in the header. Writer: master alone. */
+/* Daemon-wide words in the header. Writer: the master that serves alone; an upgraded one from the
+ * moment it takes over. */
 enum board_word {
     BOARD_WORD_DRAINING,          /* 1 once the daemon was told to quit: readiness answers 503 */
     BOARD_WORD_GENERATION,        /* current configuration generation, from 1 */
     BOARD_WORD_RELOAD_SUCCESSFUL, /* 1 or 0: how the last reload went */
     BOARD_WORD_START_TIME_MS,     /* wall clock at the daemon's start, ms since the epoch */
     BOARD_WORD_WORKERS,           /* workers wanted */
+    BOARD_WORD_CPU_GONE_NS,       /* CPU time of masters that were replaced, their dead included */
+    BOARD_WORD_CPU_SHOWN_NS,      /* the largest CPU time that was ever shown */
     BOARD_WORD_COUNT
 };
+/* Any process, at any time: adds; or raises to the value, and returns the larger of the two. */
+void board_add_word(struct region *region, enum board_word word, int64_t value);
+int64_t board_raise_word(struct region *region, enum board_word word, int64_t value);
 void board_set_word(struct region *region, enum board_word word, int64_t value);
 int64_t board_get_word(const struct region *region, enum board_word word);
 

@@ -17,9 +17,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/bytes.h"
+
 /* Processes that can hold a slot at once: workers of all generations and the metrics worker. */
 #define REGION_SLOTS 128
-#define REGION_MASTER_ROW REGION_SLOTS /* the master's own counter row */
+#define REGION_MASTER_ROW REGION_SLOTS /* the masters' counter row (counter_add_shared) */
 #define REGION_ROWS (REGION_SLOTS + 1)
 #define REGION_PROVIDERS 64
 #define REGION_PAIRS 256
@@ -28,6 +30,7 @@
 #define REGION_STORE_BYTES_MIN (INT64_C(64) << 10) /* smallest store that is not off */
 
 struct region;
+struct totals;
 
 struct region_params {
     int64_t store_bytes; /* `cache.size`: exact cap of all store shards together, index included; 0
@@ -35,9 +38,12 @@ struct region_params {
     const char *path;    /* `cache.file`, or NULL/"" for a memfd */
     unsigned counter_cells;  /* cells of a counter row, from watch/metrics */
     uint64_t counter_layout; /* hash of what the cells mean; a difference means another layout */
+    struct bytes catalogue;  /* what the cells mean, for daemons of other versions; may be empty */
     uint32_t value_layout;   /* what the stored values mean; a difference costs the cache alone */
     int64_t lock_wait_ms;    /* how long to wait for a file that another process still holds: the
                                 workers of a killed master end a moment after it */
+    int inherited_fd;        /* of an upgrade: the region of the daemon that goes on meanwhile; 0:
+                                none (descriptors 0 to 2 are never regions) */
     const char *boot_id;     /* for tests: 36 characters instead of the machine's; NULL: those */
     int64_t wall_ms;         /* for tests: what the wall clock says; 0: ask it */
 };
@@ -46,7 +52,8 @@ struct region_params {
 enum region_origin {
     REGION_NEW,         /* nothing: it was empty, not ours to read, or damaged and set aside */
     REGION_TOTALS_KEPT, /* all but the cache: `cache.size` or what is stored changed */
-    REGION_ATTACHED
+    REGION_ATTACHED,
+    REGION_INHERITED /* everything, in use: nothing was touched */
 };
 
 struct region_report {
@@ -54,21 +61,36 @@ struct region_report {
     bool is_loss;  /* something that the file held is gone: worth a warning */
     bool rebooted; /* REGION_ATTACHED: written in another boot, so every record was verified */
     unsigned shards_rebuilt, shards_emptied; /* REGION_ATTACHED */
-    char text[768]; /* the above as one line that names the path; "" for a memfd */
+    char text[768];            /* the above as one line that names the path; "" for a memfd */
+    const char *not_inherited; /* why the inherited one cannot go on; NULL: it can, or none was */
 };
 
 /* Makes the region, or attaches to what the file holds when magic, layout, sizes and the meaning of
  * the counters agree: totals, names, cache and breaker words go on; slots and board words begin
  * anew, every lock is made anew, shards whose writer died are repaired, and after a reboot every
- * record is verified and breakers are closed. A file of ours with another layout begins empty, one
- * with another `cache.size` keeps all but the cache, a damaged one is renamed to
- * PATH.bad-SECONDS (an older such file goes) and a new one made; region_report tells which. A file
- * that is not ours is refused and left alone, and so is one that belongs to another user, one that
- * another daemon holds (it is locked, flock, as long as a process of the daemon lives) and one
- * whose bytes cannot all be allocated: NULL with a one-line reason, which names the path, in error.
- * On failure nothing stays open.
+ * record is verified and breakers are closed. A file of ours with another layout begins empty (its
+ * totals: region_take_foreign), one with another `cache.size` keeps all but the cache, a damaged
+ * one is renamed to PATH.bad-SECONDS (an older such file goes) and a new one made; region_report
+ * tells which. A file that is not ours is refused and left alone, and so is one that belongs to
+ * another user, one that another daemon holds (it is locked, flock, as long as a process of the
+ * daemon lives) and one whose bytes cannot all be allocated: NULL with a one-line reason, which
+ * names the path, in error. On failure nothing stays open.
  */
 struct region *region_create(const struct region_params *params, char *error, size_t error_size);
+/* An upgrade (inherited_fd): when layout, sizes and meanings agree and it is what `path` names,
+ * that region goes on as it is, its descriptor and its lock ours too. Else report.not_inherited
+ * says why, the descriptor stays the caller's, and a new region is made; one in a file whose path
+ * the old daemon still uses is made beside it (PATH.new) until region_settle. */
+
+/* Master, when it takes over: a region made beside its path moves there. -1 with errno. */
+int region_settle(struct region *region);
+/* The totals of a file of ours with another layout, to be carried over; the caller frees them. NULL
+ * when there are none or they were taken. */
+struct totals *region_take_foreign(struct region *region);
+/* Master, after an upgrade that failed: removes what the dead successor made beside the path. */
+void region_discard_beside(const char *path);
+/* To hand over. */
+int region_descriptor(const struct region *region);
 /* For tests and the master's end: unmaps. Workers never unmap. */
 void region_destroy(struct region *region);
 /* Milliseconds of region time; monotonic, the same in every process. */
@@ -104,11 +126,16 @@ size_t region_size(const struct region *region);
  *     | names: providers 64 x 128      |   shm/names.h: a count and its entries, three times;
  *     |        pairs    256 x 128      |   grow only, written by the master
  *     |        routes    64 x 128      |
+ *     +--------------------------------+
+ *     | catalogue of the counters      |   watch/carry.h: what the cells mean, for other versions
  *     +--------------------------------+ page
  *     | slots           128 x 640      |   shm/board.h: pid, state | gauges | attempts | last words
  *     +--------------------------------+ page
  *     | counter rows    129 x row      |   shm/counters.h: row = cells x 8, whole cache lines; one
- *     |                                |   writer each; the last row is the master's
+ *     |                                |   writer each; the last row is the masters'
+ *     +--------------------------------+ page
+ *     | flights      16,384 x 64       |   shm/flight.h: leader and who waits, under the shard's
+ * lock
  *     +--------------------------------+ page
  *     | history: samples, requests     |   shm/history.h
  *     +--------------------------------+ page

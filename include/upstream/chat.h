@@ -85,7 +85,7 @@ struct chat_event {
     struct bytes text; /* decoded text that it adds to the answer: whole UTF-8 characters */
     bool is_content;   /* there is something in it that a reader sees */
     bool is_last;      /* the form's own end of a stream */
-    bool is_hidden;    /* kept with the answer, not told: a usage that the client did not ask for */
+    bool is_usage;     /* OpenAI: it is there for the usage alone, for those who asked for that */
 };
 
 /* A whole answer, in the form of the request. */

@@ -36,6 +36,7 @@ enum metric_id {
     METRIC_CIRCUIT_TRANSITIONS, /* provider, to (a circuit state) */
     METRIC_STALE_REPORTS,       /* provider */
     METRIC_USAGE_INVALID,       /* provider */
+    METRIC_SHED,                /* shed reason */
     METRIC_PROVIDER_SAVED,      /* nano-dollars: provider, saved reason */
     METRIC_COUNT
 };
@@ -61,6 +62,7 @@ enum metric_dim {
     DIM_REASON, /* DIM_OUTCOME under the label "reason" */
     DIM_CODE,   /* DIM_STATUS under the label "code" */
     DIM_TO,     /* circuit state */
+    DIM_SHED_REASON,
     DIM_COUNT
 };
 
@@ -122,6 +124,14 @@ enum metric_route_reason {
 };
 enum metric_recovery { RECOVERY_CLEAN, RECOVERY_REBUILT, RECOVERY_EMPTIED, RECOVERY_COUNT };
 enum metric_circuit { CIRCUIT_CLOSED, CIRCUIT_HALF_OPEN, CIRCUIT_OPEN, CIRCUIT_COUNT };
+/* Which limit was reached when a client was told to come again. */
+enum metric_shed {
+    SHED_MAX_CONNECTIONS,
+    SHED_DESCRIPTORS,
+    SHED_MEMORY,
+    SHED_MAX_CONCURRENCY,
+    SHED_COUNT
+};
 enum metric_restart_reason { RESTART_SIGNAL, RESTART_EXIT, RESTART_BOOT, RESTART_REASON_COUNT };
 
 /* How an attempt at a provider ended: the small enum that retry, breaker, metrics and log share.
@@ -199,6 +209,9 @@ unsigned metrics_status_index(int status);
  * fault. */
 void metric_add(const struct metrics *metrics, enum metric_id id, uint64_t value, unsigned i,
                 unsigned j, unsigned k);
+/* The same for the masters' row, which two of them may write at once. */
+void metric_add_shared(const struct metrics *metrics, enum metric_id id, uint64_t value, unsigned i,
+                       unsigned j, unsigned k);
 /* Adds an observation to a histogram, in nanoseconds (negative counts as 0). */
 void metric_observe(const struct metrics *metrics, enum metric_id id, int64_t value_ns, unsigned i,
                     unsigned j);

@@ -24,6 +24,9 @@ struct process_stats {
 void process_stats_read(pid_t master, const pid_t *others, unsigned count,
                         struct process_stats *stats);
 
+/* CPU time of the ended children that this process has waited for; 0 when it cannot be read. */
+uint64_t process_children_cpu_ns(pid_t pid);
+
 /* Fields of /proc/PID/stat; times in clock ticks. */
 struct process_stat_line {
     uint64_t own_ticks;      /* utime + stime */

@@ -155,13 +155,13 @@ static void call_init(struct api_call *call, struct api *api, struct http_exchan
  */
 
 static void refuse(struct api_call *call, int status, const char *code, const char *message) {
-    bool no_memory = status == 503; /* of http, for the bytes of a request */
+    bool is_ours = status == 503; /* of http: the request is not what is wrong */
     struct api_error error = {.status = status,
-                              .type = no_memory ? "server_error" : "invalid_request_error",
-                              .code = no_memory ? "no_memory" : code,
+                              .type = is_ours ? "server_error" : "invalid_request_error",
+                              .code = code,
                               .message = message,
-                              .retry_after_s = no_memory ? 1 : 0,
-                              .should_retry = status == 408 || no_memory};
+                              .retry_after_s = is_ours ? 1 : 0,
+                              .should_retry = status == 408 || is_ours};
     api_reply_error(call, &error);
     api_log(call, status);
 }
@@ -213,6 +213,10 @@ static const struct api_endpoint *find_endpoint(struct bytes path) {
         }
     }
     return &no_endpoint;
+}
+
+bool api_has_pages(void) {
+    return find_endpoint(BYTES_LITERAL("/")) != &no_endpoint;
 }
 
 /* The errors of an endpoint have its form, and so have the fields with them. */
@@ -282,7 +286,7 @@ static void on_fault(void *context, struct http_exchange *exchange, const struct
     if (head != NULL) {
         set_endpoint(&call, head);
     }
-    refuse(&call, fault->status, "invalid_http", fault->reason);
+    refuse(&call, fault->status, fault->code != NULL ? fault->code : "invalid_http", fault->reason);
 }
 
 static void on_aborted(void *context, struct http_exchange *exchange, enum http_abort why) {
@@ -313,9 +317,29 @@ static void on_writable(void *context, struct http_exchange *exchange) {
     }
 }
 
+/* However many clients there are, somebody wants to know how we are. */
+static bool on_admits(void *context, const struct http_head *head) {
+    (void)context;
+    enum metric_endpoint label = find_endpoint(head->path)->label;
+    bool asks = head->method == HTTP_GET || head->method == HTTP_HEAD;
+    return asks && (label == ENDPOINT_HEALTH || label == ENDPOINT_READY);
+}
+
+/* Of a client that was not heard: there is no id, and no form, so the error has the usual one. */
+#define BUSY                                                                                       \
+    "{\"error\":{\"message\":\"too many connections: the server is busy, try again in a moment\"," \
+    "\"type\":\"server_error\",\"param\":null,\"code\":\"too_many_connections\"}}"
+#define BUSY_SIZE "152"
+_Static_assert(sizeof(BUSY) - 1 == 152, "the size that the answer tells");
+const struct bytes api_busy_answer =
+    BYTES_LITERAL("HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
+                  "Content-Length: " BUSY_SIZE "\r\nretry-after: 1\r\n"
+                  "Connection: close\r\n\r\n" BUSY);
+
 const struct http_callbacks api_callbacks = {
     .request = on_request,
     .fault = on_fault,
     .aborted = on_aborted,
     .writable = on_writable,
+    .admits = on_admits,
 };

@@ -47,7 +47,7 @@ static void list_model(struct listing *to, struct bytes id, const struct conf_pr
     put(to->writer, "display_name", id);
     json_key(to->writer, "created_at");
     json_put_str(to->writer, time_text);
-    if (provider != NULL && provider->simulated) { /* words without a meaning; the chat page says so */
+    if (provider != NULL && provider->simulated) { /* made-up words, as the chat page says */
         json_key(to->writer, "simulated");
         json_put_bool(to->writer, true);
     }

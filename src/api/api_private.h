@@ -13,6 +13,8 @@
 #include "upstream/form.h"
 
 #define API_REQUEST_ID_MAX 64
+/* Of a stream, unsent: so much waits for a client while others read the same answer faster. */
+#define STREAM_OVERFULL_BYTES ((size_t)4 * 1024 * 1024)
 
 struct api {
     struct gateway *gateway;
@@ -143,7 +145,7 @@ extern const struct sink api_generate_sink, api_chat_sink;
 /* What they have in common. */
 void api_sink_head(struct sink *sink, const struct answer *answer);
 void api_sink_ping(struct sink *sink);
-bool api_sink_flush(struct sink *sink);
+enum sink_fill api_sink_flush(struct sink *sink);
 void api_sink_failed(struct sink *sink, const struct failure *failure);
 /* Header fields of an answer that a flow gives, begun anew. */
 void api_add_route_fields(struct api_call *call, const struct answer *answer);

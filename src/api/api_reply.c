@@ -32,8 +32,12 @@ void api_fields_begin(struct api_call *call) {
 }
 
 /* One more field; the value is made of printable ASCII only (anything else becomes '?'). */
+/* Nothing when there is nothing to say: a ping may come before it is known who answers. */
 static void add_field(struct api_call *call, const char *name, struct bytes value) {
     struct buf *fields = &call->api->fields;
+    if (value.size == 0) {
+        return;
+    }
     buf_append_str(fields, name);
     buf_append_str(fields, ": ");
     char *room = buf_reserve(fields, value.size + 2);
@@ -159,9 +163,7 @@ void api_add_route_fields(struct api_call *call, const struct answer *answer) {
     add_field(call, "x-optiroute-model", answer->model);
     add_field(call, "x-optiroute-route-reason", answer->reason);
     add_field(call, "x-optiroute-cache", bytes_from_str(answer_cache_name(answer->cache)));
-    if (answer->passed_over.size > 0) {
-        add_field(call, "x-optiroute-fallback-from", answer->passed_over);
-    }
+    add_field(call, "x-optiroute-fallback-from", answer->passed_over);
 }
 
 void api_add_money_fields(struct api_call *call, const struct answer *answer) {
@@ -201,9 +203,11 @@ static void send_body(struct api_call *call) {
     buf_clear(out);
 }
 
-static bool flush_stream(struct api_call *call) {
+static enum sink_fill flush_stream(struct api_call *call) {
     send_body(call);
-    return http_reply_is_full(call->exchange);
+    return !http_reply_is_full(call->exchange)                         ? SINK_HAS_ROOM
+           : http_reply_unsent(call->exchange) < STREAM_OVERFULL_BYTES ? SINK_FULL
+                                                                       : SINK_OVERFULL;
 }
 
 void api_stream_end(struct api_call *call) {
@@ -296,7 +300,7 @@ void api_sink_ping(struct sink *sink) {
     (void)flush_stream(call_of(sink));
 }
 
-bool api_sink_flush(struct sink *sink) {
+enum sink_fill api_sink_flush(struct sink *sink) {
     return flush_stream(call_of(sink));
 }
 

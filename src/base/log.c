@@ -33,6 +33,7 @@
 static struct {
     int descriptor;
     enum log_level level;
+    bool muted;
     char path[PATH_MAX]; /* empty for stderr and syslog */
     char identity[LOG_IDENTITY_MAX];
 } log_state = {.descriptor = STDERR_FILENO, .level = LOG_LEVEL_INFO, .identity = "optiroute"};
@@ -186,8 +187,12 @@ static void write_line(struct bytes line) {
     }
 }
 
+void log_mute(bool muted) {
+    log_state.muted = muted;
+}
+
 void log_write(enum log_level level, const char *format, ...) {
-    if (level < log_state.level) {
+    if (level < log_state.level || log_state.muted) {
         return;
     }
     int saved_errno = errno; /* callers log first and look at errno afterwards */

@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -321,4 +322,23 @@ const char *text_nearest(const char *word, const char *const *candidates, size_t
         }
     }
     return nearest;
+}
+
+const char *text_file_advice(int reason) {
+    switch (reason) {
+    case ENOENT:
+    case ENOTDIR:
+        return "; make its directory first, or name another place";
+    case EACCES:
+    case EPERM:
+    case EROFS:
+        return "; let this user write there, or name another place";
+    case EISDIR:
+        return "; name a file in it";
+    case ENOSPC:
+    case EDQUOT:
+        return "; make room there, or name another place";
+    default:
+        return "";
+    }
 }

@@ -55,10 +55,13 @@ void conf_read_target(struct conf_reader *reader, struct conf_rule *rule,
 
 void conf_read_fallback(struct conf_reader *reader, struct conf_route *route,
                         struct conf_node *key) {
-    if (!conf_expect_kind(reader, "fallback", key->value, NODE_LIST)) {
+    const struct conf_node *value = key->value;
+    bool is_one = value->kind == NODE_SCALAR && !conf_node_is_null(value);
+    if (!is_one && !conf_expect_kind(reader, "fallback", value, NODE_LIST)) {
         return;
     }
-    for (const struct conf_node *item = key->value->first; item != NULL; item = item->next) {
+    for (const struct conf_node *item = is_one ? value : value->first; item != NULL;
+         item = is_one ? NULL : item->next) {
         if (route->fallback_count == CONF_MAX_FALLBACKS) {
             conf_complain(reader, item, "fallback: at most %d providers", CONF_MAX_FALLBACKS);
             return;

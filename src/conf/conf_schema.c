@@ -128,6 +128,16 @@ static void begin_items(struct json_writer *json, int64_t max) {
     json_object_begin(json);
 }
 
+static void put_one_or_list_type(struct json_writer *json, int64_t max) {
+    begin_alternatives(json);
+    put(json, "type", "string");
+    next_alternative(json);
+    begin_items(json, max);
+    put(json, "type", "string");
+    json_object_end(json);
+    end_alternatives(json);
+}
+
 static void put_type(struct json_writer *json, const struct conf_key *row) {
     switch (row->kind) {
     case KEY_BOOL:
@@ -160,18 +170,10 @@ static void put_type(struct json_writer *json, const struct conf_key *row) {
         put_table(json, row->table);
         break;
     case KEY_ADDRESS_LIST:
-        begin_alternatives(json);
-        put(json, "type", "string");
-        next_alternative(json);
-        begin_items(json, CONF_MAX_LISTEN);
-        put(json, "type", "string");
-        json_object_end(json);
-        end_alternatives(json);
+        put_one_or_list_type(json, CONF_MAX_LISTEN);
         break;
     case KEY_PROVIDER_LIST:
-        begin_items(json, CONF_MAX_FALLBACKS);
-        put(json, "type", "string");
-        json_object_end(json);
+        put_one_or_list_type(json, CONF_MAX_FALLBACKS);
         break;
     case KEY_RULES:
         begin_items(json, CONF_MAX_RULES);

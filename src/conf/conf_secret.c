@@ -69,7 +69,10 @@ static void read_environment(struct conf_reader *reader, const struct conf_node 
     if (value != NULL && value[0] != '\0') {
         keep(reader, at, "api_key_env", bytes_from_str(value), provider);
     } else if (!provider->simulate_without_key) {
-        CONF_COMPLAIN_UNSET(reader, at, "api_key_env: %s is not set in the environment", name);
+        CONF_COMPLAIN_UNSET(reader, at,
+                            "api_key_env: %s is not set in the environment; set it, name an "
+                            "api_key_file, or say simulate_without_key: yes",
+                            name);
     }
 }
 

@@ -6,6 +6,7 @@ libconf_a_SOURCES = \
 	src/conf/conf_check.c \
 	src/conf/conf_expand.c \
 	src/conf/conf_file.c \
+	src/conf/conf_manual.c \
 	src/conf/conf_print.c \
 	src/conf/conf_provider.c \
 	src/conf/conf_read.c \
@@ -25,6 +26,5 @@ noinst_HEADERS += \
 	src/conf/conf_tree.h \
 	src/conf/conf_value.h
 EXTRA_DIST += \
-	contrib/optiroute.schema.json \
 	etc/optiroute-minimal.yaml \
 	etc/optiroute.yaml

@@ -1,15 +1,20 @@
 /* The life of a request.
  *
- *   admit -> cache -> route -> choose -> attempt -> settle -> store -> replay -> answer -> log
- *              | hit             | ^         | failed: the same         ^  ^
- *              |                 | +---------+ again, or the next       |  |
- *              +-----------------+---- nobody is left ------------------+--+
+ *   admit -> cache -> flight -> route -> choose -> attempt -> settle -> store
+ *              |        |                | ^         | failed: the same   |
+ *              | hit    | another asks   | +---------+ again, or the next |
+ *              |        | already        |                                v
+ *              |        |                +----- nobody is left -------> share
+ *              |        v                                                 |
+ *              +------> replay <------------------------------------------+
+ *                         |
+ *                         +-> answer -> log
  *
  * `steps` below is the table; each step says how it ended (enum step_result in gateway_private.h)
  * and never calls another one. A step that waits is continued by an event of its provider or by a
  * timer. No sockets, no event loop: clients are sinks, time is three functions. Runs in workers.
- * How the key is made is in flow_key.c, what happens between route and settle in flow_attempt.c,
- * what a client hears of a stream in flow_stream.c.
+ * How the key is made is in flow_key.c, how requests wait for each other in flight.c, what happens
+ * between route and settle in flow_attempt.c, what a client hears of a stream in flow_stream.c.
  *
  * Its one surprise: a hit runs from admit to log inside flow_start, without a single allocation
  * (the flow comes from a pool and its arena keeps its first block).
@@ -22,7 +27,8 @@
 #include "gateway/entry.h"
 #include "gateway_private.h"
 
-#define FALLBACK_TTL_MS 30000 /* a fallback's answer is stored for at most this long */
+#define STATUS_CLIENT_GONE 499 /* nginx's code for a client that closed the request */
+#define FALLBACK_TTL_MS 30000  /* a fallback's answer is stored for at most this long */
 
 const char *answer_cache_name(enum answer_cache cache) {
     static const char *const names[] = {
@@ -59,7 +65,7 @@ static enum step_result step_admit(struct flow *flow) {
     return has_key ? flow_make_key(flow) : STEP_NEXT;
 }
 
-static bool cache_look_up(struct flow *flow, struct entry *entry) {
+bool flow_look_up(struct flow *flow, struct entry *entry) {
     struct gateway *gateway = flow->gateway;
     size_t size = 0;
     enum store_result result = store_get(gateway->env.store, flow->key, flow->request->max_age_ms,
@@ -87,39 +93,47 @@ static struct bytes stored_text(struct flow *flow, const struct entry *entry) {
     return !is_read || flow->text.failed ? bytes_make(NULL, 0) : buf_bytes(&flow->text);
 }
 
-static enum step_result step_cache(struct flow *flow) {
+bool flow_take_entry(struct flow *flow, const struct entry *entry, enum answer_cache cache) {
     const struct metrics *metrics = &flow->gateway->env.metrics;
+    bool is_hit = cache == ANSWER_HIT;
+    struct bytes text = stored_text(flow, entry);
+    if (text.data == NULL) {
+        return false;
+    }
+    int64_t upstream_ns = flow->answer.upstream_ns; /* spent waiting for another's */
+    flow->answer = (struct answer){
+        .json = entry->json,
+        .text = text,
+        .usage = entry->usage,
+        .cost_nusd = 0,
+        .saved_nusd = entry->cost_nusd != COST_UNKNOWN ? entry->cost_nusd : 0,
+        .provider = entry->provider,
+        .routed_to = entry->routed_to,
+        .model = entry->model,
+        .reason = entry->reason,
+        .cache = cache,
+        .upstream_ns = upstream_ns,
+    };
+    flow->have_usage = true;
+    metric_add(metrics, METRIC_CACHE_EVENTS, 1, is_hit ? CACHE_EVENT_HIT : CACHE_EVENT_COALESCED, 0,
+               0);
+    metric_add(metrics, METRIC_SAVED, (uint64_t)flow->answer.saved_nusd,
+               is_hit ? SAVED_CACHE : SAVED_COALESCED, 0, 0);
+    return true;
+}
+
+static enum step_result step_cache(struct flow *flow) {
     struct entry entry;
     if (flow->request->cache != CACHE_USE) {
         flow->answer.cache = ANSWER_BYPASS;
-        metric_add(metrics, METRIC_CACHE_EVENTS, 1, CACHE_EVENT_BYPASS, 0, 0);
+        metric_add(&flow->gateway->env.metrics, METRIC_CACHE_EVENTS, 1, CACHE_EVENT_BYPASS, 0, 0);
         return STEP_NEXT;
     }
-    struct bytes text = bytes_make(NULL, 0);
-    if (cache_look_up(flow, &entry)) {
-        text = stored_text(flow, &entry);
+    if (flow_look_up(flow, &entry) && flow_take_entry(flow, &entry, ANSWER_HIT)) {
+        return STEP_REPLAY;
     }
-    if (text.data == NULL) {
-        gateway_tick(flow->gateway);
-        metric_add(metrics, METRIC_CACHE_EVENTS, 1, CACHE_EVENT_MISS, 0, 0);
-        return STEP_NEXT;
-    }
-    flow->answer = (struct answer){
-        .json = entry.json,
-        .text = text,
-        .usage = entry.usage,
-        .cost_nusd = 0,
-        .saved_nusd = entry.cost_nusd != COST_UNKNOWN ? entry.cost_nusd : 0,
-        .provider = entry.provider,
-        .routed_to = entry.routed_to,
-        .model = entry.model,
-        .reason = entry.reason,
-        .cache = ANSWER_HIT,
-    };
-    flow->have_usage = true;
-    metric_add(metrics, METRIC_CACHE_EVENTS, 1, CACHE_EVENT_HIT, 0, 0);
-    metric_add(metrics, METRIC_SAVED, (uint64_t)flow->answer.saved_nusd, SAVED_CACHE, 0, 0);
-    return STEP_REPLAY;
+    gateway_count_store(flow->gateway);
+    return STEP_NEXT;
 }
 
 static bool lies_in(struct bytes view, const struct buf *memory) {
@@ -215,20 +229,24 @@ static bool may_be_stored(struct flow *flow) {
     return !flow->was_streamed || flow_collect(flow);
 }
 
+struct entry flow_entry(const struct flow *flow) {
+    return (struct entry){.usage = flow->answer.usage,
+                          .cost_nusd = flow->answer.cost_nusd,
+                          .provider = flow->answer.provider,
+                          .routed_to = flow->answer.routed_to,
+                          .model = flow->answer.model,
+                          .reason = flow->answer.reason};
+}
+
 static enum step_result step_store(struct flow *flow) {
     struct gateway *gateway = flow->gateway;
     const struct conf_cache *cache = &gateway->env.conf->cache;
     if (!may_be_stored(flow)) {
         return STEP_NEXT;
     }
-    struct entry entry = {.json = flow->attempt.answer.json,
-                          .text = flow->attempt.answer.text,
-                          .usage = flow->answer.usage,
-                          .cost_nusd = flow->answer.cost_nusd,
-                          .provider = flow->answer.provider,
-                          .routed_to = flow->answer.routed_to,
-                          .model = flow->answer.model,
-                          .reason = flow->answer.reason};
+    struct entry entry = flow_entry(flow);
+    entry.json = flow->attempt.answer.json;
+    entry.text = flow->attempt.answer.text;
     struct buf value;
     buf_init_fixed(&value, gateway->value, gateway->value_size);
     entry_encode(&entry, &value);
@@ -240,13 +258,13 @@ static enum step_result step_store(struct flow *flow) {
         store_put(gateway->env.store, flow->key, buf_bytes(&value), ttl_ms) == STORE_PUT_DONE) {
         metric_add(&gateway->env.metrics, METRIC_CACHE_EVENTS, 1, CACHE_EVENT_STORE, 0, 0);
     }
-    gateway_tick(gateway);
+    gateway_count_store(gateway);
     return STEP_NEXT;
 }
 
 /* A whole answer for a client that wants a stream. */
 static enum step_result step_replay(struct flow *flow) {
-    if (!flow->request->chat.wants_stream) {
+    if (!flow->request->chat.wants_stream || flow->failure.status != 0) {
         return STEP_NEXT;
     }
     if (flow->was_streamed) {
@@ -286,9 +304,13 @@ static enum step_result step_log(struct flow *flow) {
     }
     const struct answer *answer = &flow->answer;
     struct access_record *record = &flow->request->record;
-    bool is_hit = answer->cache == ANSWER_HIT;
+    bool is_given = answer->cache == ANSWER_HIT ||
+                    (answer->cache == ANSWER_COALESCED && flow->failure.status == 0);
     if (flow->failure.status != 0) {
         record->status = flow->failure.status;
+    }
+    if (flow->is_orphan) {
+        record->status = STATUS_CLIENT_GONE;
     }
     if (flow->request->route.route >= 0) {
         record->route = bytes_from_str(env->conf->routes[flow->request->route.route].name);
@@ -309,7 +331,7 @@ static enum step_result step_log(struct flow *flow) {
     record->prompt_tokens = answer->usage.prompt_tokens;
     record->completion_tokens = answer->usage.completion_tokens;
     record->cached_tokens = answer->usage.cached_tokens;
-    record->has_cost = (is_hit || flow->have_outcome) && flow->cost_nusd != COST_UNKNOWN;
+    record->has_cost = (is_given || flow->have_outcome) && flow->cost_nusd != COST_UNKNOWN;
     record->cost_nusd = flow->cost_nusd;
     record->saved_nusd = answer->saved_nusd;
     record->upstream_ns = answer->upstream_ns;
@@ -330,21 +352,26 @@ static const struct {
 } steps[] = {
     {"admit", step_admit},          /* under which key; may wait for it */
     {"cache", step_cache},          /* somebody's answer to the same question? */
+    {"flight", flow_step_flight},   /* is somebody asking it right now? then waits */
     {"route", step_route},          /* a ranked plan, with its reason */
     {"choose", flow_step_choose},   /* the plan's next provider that may be asked now */
     {"attempt", flow_step_attempt}, /* ask it; waits */
     {"settle", step_settle},        /* tokens, money, savings */
     {"store", step_store},          /* for the next one who asks */
+    {"share", flow_step_share},     /* the answer, or the failure, for all who wait for it */
     {"replay", step_replay},        /* a whole answer as a stream; may wait */
     {"answer", step_answer},        /* the client hears it */
     {"log", step_log},              /* the list of recent requests, one line in the access log */
 };
 enum {
-    STEP_AT_CHOOSE = 3,
-    STEP_AT_SETTLE = 5,
-    STEP_AT_REPLAY = 7,
-    STEP_AT_ANSWER = 8,
-    STEP_COUNT = 10
+    STEP_AT_CACHE = 1,
+    STEP_AT_ROUTE = 3,
+    STEP_AT_CHOOSE = 4,
+    STEP_AT_SETTLE = 6,
+    STEP_AT_SHARE = 8,
+    STEP_AT_REPLAY = 9,
+    STEP_AT_LOG = 11,
+    STEP_COUNT = 12
 };
 _Static_assert(sizeof(steps) / sizeof(steps[0]) == STEP_COUNT, "a name for every step");
 
@@ -354,6 +381,12 @@ static void take_result(struct flow *flow, enum step_result result) {
         flow->step++;
         break;
     case STEP_WAIT:
+        break;
+    case STEP_CACHE:
+        flow->step = STEP_AT_CACHE;
+        break;
+    case STEP_ROUTE:
+        flow->step = STEP_AT_ROUTE;
         break;
     case STEP_CHOOSE:
         flow->step = STEP_AT_CHOOSE;
@@ -365,7 +398,7 @@ static void take_result(struct flow *flow, enum step_result result) {
         flow->step = STEP_AT_REPLAY;
         break;
     case STEP_ANSWER:
-        flow->step = STEP_AT_ANSWER;
+        flow->step = STEP_AT_SHARE;
         break;
     }
 }
@@ -390,9 +423,13 @@ void flow_continue(struct flow *flow, enum step_result result) {
 
 /* Whatever it waits for. */
 static void flow_stop(struct flow *flow, enum outcome why) {
-    bool has_attempt = flow->pace_timer == NULL && flow->key_timer == NULL;
+    bool has_attempt =
+        flow->pace_timer == NULL && flow->key_timer == NULL && flow->wait_timer == NULL;
     flow_end_stream(flow);
     flow_end_key(flow);
+    if (flow->wait_timer != NULL) {
+        flight_quit(flow);
+    }
     if (has_attempt) {
         flow_stop_attempt(flow, why);
     }
@@ -406,20 +443,28 @@ void flow_start(struct flow *flow, struct flow_request *request, struct sink *si
     flow_run(flow);
 }
 
-void flow_abort(struct flow *flow, enum outcome why) {
-    metric_add(&flow->gateway->env.metrics, METRIC_CLIENT_ABORTS, 1, 0, 0, 0);
+void flow_give_up(struct flow *flow, enum outcome why) {
     flow_stop(flow, why);
+    flight_quit(flow);
     flow->failure_rank = 0;
-    flow->failure.status = 499; /* nginx's code for a client that closed the request */
-    flow->step = STEP_AT_ANSWER + 1;
+    flow->failure.status = STATUS_CLIENT_GONE;
+    flow->step = STEP_AT_LOG;
     flow_run(flow);
 }
 
+void flow_abort(struct flow *flow, enum outcome why) {
+    metric_add(&flow->gateway->env.metrics, METRIC_CLIENT_ABORTS, 1, 0, 0, 0);
+    if (!flight_lose_client(flow)) {
+        flow_give_up(flow, why);
+    }
+}
+
 void gateway_abort_all(struct gateway *gateway) {
+    gateway->is_ending = true;
     while (gateway->active != NULL) {
         struct flow *flow = gateway->active;
-        /* A flow under way waits for its key, its attempt, the next one, or its pace. (clang-tidy
-         * cannot see that flow_run takes a flow out of the list before it drops it.) */
+        /* A flow under way waits for its key, another flow, its attempt, the next one, or its pace.
+         * (clang-tidy cannot see that flow_run takes a flow out of the list before it drops it.) */
         flow_stop(flow, OUTCOME_SHUTDOWN); /* NOLINT(clang-analyzer-unix.Malloc) */
         flow_continue(flow, flow_fail(flow, 503, outcome_name(OUTCOME_SHUTDOWN),
                                       "the server is shutting down"));

@@ -300,16 +300,41 @@ static void pass_on(struct flow *flow, enum outcome outcome) {
     flow->tries = 0;
 }
 
+/* In the log at most once a minute for each provider. */
+static bool is_due(const struct flow *flow, int64_t *logged_ns) {
+    int64_t now_ns = timers_now_ns(&flow->gateway->env.timers);
+    if (*logged_ns != 0 && now_ns - *logged_ns < REFUSAL_LOG_NS) {
+        return false;
+    }
+    *logged_ns = now_ns;
+    return true;
+}
+
+static void log_full(const struct flow *flow) {
+    const struct conf_provider *provider = flow_provider(flow);
+    if (is_due(flow, &flow_gateway_provider(flow)->full_logged_ns)) {
+        log_warn("provider %s: max_concurrency (%lld) is reached: requests go to the next of their "
+                 "plan, or hear 503",
+                 provider->name, (long long)provider->max_concurrency);
+    }
+}
+
 enum step_result flow_step_choose(struct flow *flow) {
     while (flow->plan_at < flow->plan.count) {
         enum outcome outcome = enter(flow);
         if (outcome == OUTCOME_OK) {
             return STEP_NEXT;
         }
+        if (outcome == OUTCOME_OVERLOADED) {
+            log_full(flow);
+        }
         metric_add(&flow->gateway->env.metrics, METRIC_UPSTREAM_ERRORS, 1,
                    flow_provider_index(flow), outcome, 0);
         note_failure(flow, outcome);
         pass_on(flow, outcome);
+    }
+    if (flow->failure_rank == RANK_NOT_ASKED && flow->failure_outcome == OUTCOME_OVERLOADED) {
+        metric_add(&flow->gateway->env.metrics, METRIC_SHED, 1, SHED_MAX_CONCURRENCY, 0, 0);
     }
     return STEP_ANSWER;
 }
@@ -376,17 +401,13 @@ static bool try_again(struct flow *flow, enum outcome outcome) {
 
 /* What only the operator can mend, and the circuit breaker never will; at most once a minute. */
 static void log_refusal(const struct flow *flow, enum outcome outcome) {
-    struct gateway *gateway = flow->gateway;
     const struct conf_provider *provider = flow_provider(flow);
-    int64_t *logged_ns = &flow_gateway_provider(flow)->refusal_logged_ns;
-    int64_t now_ns = timers_now_ns(&gateway->env.timers);
     int status = flow->attempt.status;
     bool not_there = outcome == OUTCOME_REJECTED && (status == 404 || status == 405);
     if ((outcome != OUTCOME_AUTH && !not_there) ||
-        (*logged_ns != 0 && now_ns - *logged_ns < REFUSAL_LOG_NS)) {
+        !is_due(flow, &flow_gateway_provider(flow)->refusal_logged_ns)) {
         return;
     }
-    *logged_ns = now_ns;
     if (not_there) {
         log_warn("provider %s: status %d, code `%s`: is its url right, and does it have the model?",
                  provider->name, status, flow->attempt.code);
@@ -418,7 +439,9 @@ static void prepare(struct flow *flow, const struct conf_model *model) {
     const struct conf_provider *provider = flow_provider(flow);
     int64_t now_ns = timers_now_ns(&env->timers);
     if (flow->tries++ == 0) {
-        flow->first_try_ns = now_ns;
+        /* who has waited for another before is not to wait longer than if it had asked itself */
+        bool has_waited = flow->waited_ns != 0 && flow->attempts == 0;
+        flow->first_try_ns = has_waited ? flow->waited_ns : now_ns;
     } else {
         metric_add(&env->metrics, METRIC_RETRIES, 1, flow_provider_index(flow), flow->outcome, 0);
     }
@@ -444,6 +467,7 @@ enum step_result flow_step_attempt(struct flow *flow) {
     const struct conf_model *model = model_of(flow);
     flow->attempt = (struct attempt){.retry_after_ms = -1};
     flow_forget_events(flow);
+    flight_forget_events(flow);
     if (flow->request->chat.wants_text && flow->request->chat.wants_stream) {
         buf_append_char(&flow->text, '"');
     }
@@ -492,10 +516,14 @@ static void on_event(struct attempt *attempt, const struct chat_event *event) {
         }
     }
     flow_tell(flow, event);
+    flight_tell(flow, event);
 }
 
 static void on_flush(struct attempt *attempt) {
-    flow_flush(attempt->user);
+    struct flow *flow = attempt->user;
+    flow_flush(flow);
+    flight_flush(flow);
+    flight_set_pace(flow, false);
 }
 
 static void on_done(struct attempt *attempt) {

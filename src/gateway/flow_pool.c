@@ -55,6 +55,12 @@ struct flow *flow_new(struct gateway *gateway) {
     flow->request = NULL;
     flow->sink = NULL;
     flow->step = 0;
+    flow->flight = NULL;
+    flow->next_waiter = flow->prior_waiter = NULL;
+    flow->wait_timer = NULL;
+    flow->waited_ns = 0;
+    flow->looked_again = flow->is_orphan = false;
+    flow->fill = SINK_HAS_ROOM;
     flow->plan.count = 0;
     flow->plan_at = 0;
     flow->ops = NULL;
@@ -97,6 +103,7 @@ void flow_destroy(struct flow *flow) {
 
 void flow_drop(struct flow *flow) {
     struct gateway *gateway = flow->gateway;
+    ASSERT(flow->flight == NULL);
     list_remove(gateway, flow);
     flow_end_key(flow);
     if (flow->request != NULL) {

@@ -36,7 +36,7 @@ static void on_ping(void *argument) {
     int64_t now_ns = timers_now_ns(&flow->gateway->env.timers);
     int64_t left_ns = flow->told_ns + FLOW_PING_NS - now_ns;
     flow->ping_timer = NULL;
-    if (left_ns <= 0 && !flow->is_paused) {
+    if (left_ns <= 0 && flow->fill == SINK_HAS_ROOM) {
         send_head(flow);
         flow->sink->ping(flow->sink);
         flow->told_ns = now_ns;
@@ -45,6 +45,9 @@ static void on_ping(void *argument) {
 }
 
 void flow_begin_stream(struct flow *flow) {
+    if (flow->ping_timer != NULL) {
+        return;
+    }
     flow->told_ns = timers_now_ns(&flow->gateway->env.timers);
     arm_ping(flow, FLOW_PING_NS);
 }
@@ -58,18 +61,22 @@ void flow_end_stream(struct flow *flow) {
 
 /* ---- events that wait ---- */
 
-struct held_head {
+struct packed_head {
     size_t name_size, data_size, text_size;
-    bool is_content;
+    bool is_content, is_last, is_usage;
 };
 
-static void hold(struct flow *flow, const struct chat_event *event) {
-    struct held_head head = {event->name.size, event->data.size, event->text.size,
-                             event->is_content};
-    buf_append(&flow->held, &head, sizeof(head));
-    buf_append_bytes(&flow->held, event->name);
-    buf_append_bytes(&flow->held, event->data);
-    buf_append_bytes(&flow->held, event->text);
+void flow_pack_event(struct buf *out, const struct chat_event *event) {
+    struct packed_head head = {.name_size = event->name.size,
+                               .data_size = event->data.size,
+                               .text_size = event->text.size,
+                               .is_content = event->is_content,
+                               .is_last = event->is_last,
+                               .is_usage = event->is_usage};
+    buf_append(out, &head, sizeof(head));
+    buf_append_bytes(out, event->name);
+    buf_append_bytes(out, event->data);
+    buf_append_bytes(out, event->text);
 }
 
 static struct bytes take(const char **at, size_t size) {
@@ -78,21 +85,26 @@ static struct bytes take(const char **at, size_t size) {
     return piece;
 }
 
-/* The next one that waits. */
-static bool next_held(struct flow *flow, struct chat_event *event) {
-    struct held_head head;
-    if (flow->held_at >= flow->held.size) {
+bool flow_unpack_event(const struct buf *packed, size_t *offset, struct chat_event *event) {
+    struct packed_head head;
+    if (*offset >= packed->size) {
         return false;
     }
-    const char *at = flow->held.data + flow->held_at;
+    const char *at = packed->data + *offset;
     memcpy(&head, at, sizeof(head));
     at += sizeof(head);
-    *event = (struct chat_event){.is_content = head.is_content};
+    *event = (struct chat_event){
+        .is_content = head.is_content, .is_last = head.is_last, .is_usage = head.is_usage};
     event->name = take(&at, head.name_size);
     event->data = take(&at, head.data_size);
     event->text = take(&at, head.text_size);
-    flow->held_at = (size_t)(at - flow->held.data);
+    *offset = (size_t)(at - packed->data);
     return true;
+}
+
+/* The next one that is kept back. */
+static bool next_held(struct flow *flow, struct chat_event *event) {
+    return flow_unpack_event(&flow->held, &flow->held_at, event);
 }
 
 void flow_tell_held(struct flow *flow) {
@@ -105,14 +117,19 @@ void flow_tell_held(struct flow *flow) {
     flow->held_at = 0;
 }
 
-void flow_forget_events(struct flow *flow) {
-    flow->gateway->kept_bytes -= kept_size(&flow->kept);
+void flow_forget_told(struct flow *flow) {
     buf_free(&flow->held);
-    kept_free(&flow->kept);
     buf_clear(&flow->text);
     flow->held_at = 0;
     flow->last = (struct chat_event){0};
-    flow->was_streamed = flow->was_paused = false;
+    flow->was_streamed = false;
+}
+
+void flow_forget_events(struct flow *flow) {
+    flow->gateway->kept_bytes -= kept_size(&flow->kept);
+    kept_free(&flow->kept);
+    flow_forget_told(flow);
+    flow->was_paused = false;
     flow->keeps = flow->request->chat.wants_stream && flow->request->cache != CACHE_NO_STORE;
 }
 
@@ -122,6 +139,7 @@ static void stop_keeping(struct flow *flow) {
     flow->gateway->kept_bytes -= kept_size(&flow->kept);
     kept_free(&flow->kept);
     flow->keeps = false;
+    flight_stop_keeping(flow);
 }
 
 static void keep(struct flow *flow, const struct chat_event *event) {
@@ -146,7 +164,7 @@ static void keep_last(struct flow *flow, const struct chat_event *event) {
 void flow_tell(struct flow *flow, const struct chat_event *event) {
     flow->was_streamed = true;
     keep(flow, event);
-    if (event->is_hidden) {
+    if (event->is_usage && !flow->request->chat.wants_usage) {
         return;
     }
     if (flow->request->chat.wants_text) {
@@ -157,7 +175,7 @@ void flow_tell(struct flow *flow, const struct chat_event *event) {
         return;
     }
     if (!flow->content_sent && !event->is_content) {
-        hold(flow, event);
+        flow_pack_event(&flow->held, event);
         if (flow->held.size > HELD_MAX) {
             flow->content_sent = true; /* so long a beginning is one, too */
             flow_tell_held(flow);
@@ -176,20 +194,12 @@ void flow_flush(struct flow *flow) {
         return;
     }
     flow->told_ns = timers_now_ns(&flow->gateway->env.timers);
-    if (flow->sink->flush(flow->sink) && !flow->is_paused && flow->ops != NULL &&
-        flow->ops->pause != NULL) {
-        flow->is_paused = flow->was_paused = true;
-        flow->ops->pause(&flow->attempt);
-    }
+    flow->fill = flow->sink->flush(flow->sink);
 }
 
 void flow_writable(struct flow *flow) {
-    if (flow->is_paused) {
-        flow->is_paused = false;
-        if (flow->ops != NULL) {
-            flow->ops->resume(&flow->attempt);
-        }
-    }
+    flow->fill = SINK_HAS_ROOM;
+    flight_set_pace(flow, true);
 }
 
 /* ---- from events to a whole, and back ---- */
@@ -230,7 +240,7 @@ static void on_replayed(void *user, const struct chat_event *event) {
     if (event->is_last) {
         keep_last(flow, event);
     } else if (is_paced_replay(flow)) {
-        hold(flow, event);
+        flow_pack_event(&flow->held, event);
     } else {
         flow->sink->event(flow->sink, event);
     }

@@ -55,10 +55,13 @@ struct gateway *gateway_new(const struct gateway_env *env) {
     gateway->value_size = (size_t)env->conf->cache.max_value;
     gateway->value = malloc(gateway->value_size + 1);
     gateway->providers = calloc(env->conf->provider_count, sizeof(*gateway->providers));
-    if (gateway->value == NULL || gateway->providers == NULL) {
+    gateway->flights = calloc(FLIGHT_BUCKETS, sizeof(gateway->flights[0]));
+    if (gateway->value == NULL || gateway->providers == NULL || gateway->flights == NULL) {
         goto failed;
     }
     for (unsigned i = 0; i < env->conf->provider_count; i++) {
+        int64_t total_ns = env->conf->providers[i].total_timeout_ms * NS_PER_MS;
+        gateway->wait_max_ns = gateway->wait_max_ns > total_ns ? gateway->wait_max_ns : total_ns;
         gateway->providers[i].subject = breaker_subject(&env->conf->providers[i]);
     }
     /* no two workers spread their retries alike; 0 would do too */
@@ -79,6 +82,7 @@ void gateway_free(struct gateway *gateway) {
     slow_free_fini(&gateway->slow);
     arena_fini(&gateway->scratch);
     json_reader_fini(&gateway->reader);
+    free(gateway->flights);
     free(gateway->providers);
     free(gateway->value);
     free(gateway->provider_plan);
@@ -114,9 +118,8 @@ int64_t gateway_region_ms(const struct gateway *gateway, int64_t now_ns) {
     return now_ns / NS_PER_MS + gateway->region_ahead_ms;
 }
 
-void gateway_tick(struct gateway *gateway) {
+void gateway_count_store(struct gateway *gateway) {
     const struct metrics *metrics = &gateway->env.metrics;
-    look_at_clocks(gateway);
     const struct store_stats now = *store_stats(gateway->env.store);
     const struct store_stats *seen = &gateway->seen;
     if (memcmp(&now, seen, sizeof(now)) == 0) { /* nearly always; it is asked after every miss */
@@ -136,6 +139,13 @@ void gateway_tick(struct gateway *gateway) {
                RECOVERY_EMPTIED, 0, 0);
     metric_add(metrics, METRIC_LOCK_TIMEOUTS, now.lock_timeouts - seen->lock_timeouts, 0, 0, 0);
     gateway->seen = now;
+}
+
+void gateway_tick(struct gateway *gateway) {
+    look_at_clocks(gateway);
+    gateway_count_store(gateway);
+    gateway_wake(gateway); /* should a wake-up have been lost with who was to give it */
+    flight_tick(gateway);
 }
 
 void gateway_give_back(struct gateway *gateway, struct buf *memory) {

@@ -7,9 +7,11 @@
 #include "base/json_read.h"
 #include "base/slow_free.h"
 #include "gateway/breaker.h"
+#include "gateway/entry.h"
 #include "gateway/flow.h"
 #include "gateway/gateway.h"
 #include "kept.h"
+#include "shm/flight.h"
 #include "upstream/form.h"
 #include "upstream/provider.h"
 
@@ -17,16 +19,19 @@
 #define FLOWS_SPARE_MAX 64    /* kept for reuse with their first arena block */
 #define FLOW_ARENA_BLOCK 8192 /* bytes: an ordinary request fits the first block */
 #define FLOW_ARENA_LIMIT (64LL * 1024 * 1024)
-#define FLOW_BODY_COPIES 3 /* of a body, decoded or copied, that it may hold beside that */
+#define FLIGHT_BUCKETS 4096u /* a power of two */
+#define FLOW_BODY_COPIES 3   /* of a body, decoded or copied, that it may hold beside that */
 
 /* How a step ended. */
 enum step_result {
     STEP_NEXT,   /* go on with the following step */
     STEP_WAIT,   /* an event or a timer will call flow_continue */
+    STEP_CACHE,  /* back to cache: the answer has come into the store this moment */
+    STEP_ROUTE,  /* go to route: the request is on its own */
     STEP_CHOOSE, /* back to choose: the same provider again, or the next */
     STEP_SETTLE, /* go to settle: an attempt has answered */
     STEP_REPLAY, /* go to replay: a hit is ready */
-    STEP_ANSWER, /* go to answer: a failure is ready */
+    STEP_ANSWER, /* go to share, then to answer: a failure is ready */
 };
 
 struct gateway {
@@ -44,12 +49,35 @@ struct gateway {
     struct arena scratch;      /* for what is made of them */
     struct slow_free slow;     /* gives large bodies back */
     size_t kept_bytes;         /* events kept by all flows, to be stored */
+    struct flight **flights;   /* hash table of FLIGHT_BUCKETS: those of this worker, by key */
+    struct flight *elsewhere;  /* list of those that other processes lead */
+    unsigned round;            /* of gateway_wake */
+    int64_t wait_max_ns;       /* the longest total timeout of all providers */
+    bool is_ending;            /* gateway_abort_all was called */
     int64_t region_ahead_ms;   /* region time less monotonic time; looked up once a second */
     uint64_t random;           /* state of the generator that spreads retries */
     struct gateway_provider {
         uint64_t subject;          /* for its breaker */
         int64_t refusal_logged_ns; /* when one of its refusals was last logged, 0: never */
+        int64_t full_logged_ns;    /* the same of its max_concurrency */
     } * providers;                 /* by index in the configuration */
+};
+
+/* Identical requests of this worker whose one answer is on its way: it is in the table as long as
+ * more may join. See flight.c. */
+struct flight {
+    struct flight *next;                     /* in its bucket */
+    struct flight *next_there, *prior_there; /* in gateway->elsewhere */
+    uint8_t key[SHA256_SIZE];
+    struct flow *leader;  /* asks for all; NULL: another process does */
+    struct flow *waiters; /* list, the latest first */
+    bool has_ticket;      /* other processes can see the flight */
+    struct flight_ticket ticket;
+    unsigned failures;  /* of leaders before this one */
+    int64_t max_age_ms; /* elsewhere: of the one among those who wait that wants it youngest, */
+    int64_t since_ns;   /* and since when the first waits */
+    unsigned round;     /* of gateway_wake in which it was looked at last */
+    struct buf batch;   /* events that came together, for those who wait */
 };
 
 struct flow {
@@ -59,6 +87,12 @@ struct flow {
     struct flow_request *request; /* in the arena */
     struct sink *sink;            /* NULL once the client is gone */
     unsigned step;                /* position in `steps` */
+    struct flight *flight;        /* that it leads or waits for, or NULL */
+    struct flow *next_waiter, *prior_waiter;
+    struct timer *wait_timer; /* of one who waits: when it gives up; else NULL */
+    int64_t waited_ns;        /* monotonic: when it began to wait for another; 0: it did not */
+    bool looked_again;        /* it was sent back to cache once */
+    bool is_orphan;           /* its client is gone, and others wait for its answer */
     uint8_t key[SHA256_SIZE];
     struct sha256 *sha;      /* a long key under construction, owned; else NULL */
     size_t hashed;           /* bytes of the canonical body that it has seen */
@@ -82,7 +116,8 @@ struct flow {
     enum outcome failure_outcome; /* what it tells of; meaningful with a rank */
     bool head_sent;               /* the sink has heard of this stream */
     bool content_sent;            /* and its reader has seen something: no fallback any more */
-    bool is_paused;               /* the client is slower than the provider */
+    bool is_paused;               /* its attempt: the clients are slower than the provider */
+    enum sink_fill fill;          /* of its own client */
     bool was_paused;              /* or has been, in this attempt */
     bool strong_is_unable;        /* the route's strong provider cannot be asked this */
     bool was_streamed;            /* the answer came as events */
@@ -123,6 +158,10 @@ static inline struct gateway_provider *flow_gateway_provider(const struct flow *
     return &flow->gateway->providers[flow->plan.entry[flow->plan_at].provider];
 }
 
+/* gateway.c */
+/* Carries the store's statistics of this process over to its counters: after every miss and put. */
+void gateway_count_store(struct gateway *gateway);
+
 /* flow.c */
 /* Prepares a failure that is not a provider's. Returns STEP_ANSWER. */
 enum step_result flow_fail(struct flow *flow, int status, const char *code, const char *message);
@@ -133,6 +172,73 @@ void flow_continue(struct flow *flow, enum step_result result);
  * False: no memory. */
 bool flow_keep_views(struct flow *flow);
 
+/* Looks the flow's key up in the store; the entry's views are valid until the next look. */
+bool flow_look_up(struct flow *flow, struct entry *entry);
+/* Makes the entry the flow's answer, to be told by STEP_REPLAY: a hit, or what others have asked
+ * for. False when it cannot be (no memory). Its views must be valid until it is told. */
+bool flow_take_entry(struct flow *flow, const struct entry *entry, enum answer_cache cache);
+/* The flow's own answer as an entry, but for json and text. */
+struct entry flow_entry(const struct flow *flow);
+/* Nobody is to hear of the flow: stops what it waits for, logs, drops it. */
+void flow_give_up(struct flow *flow, enum outcome why);
+
+/* flow_failure.c: a failure as bytes, for other processes that wait for the same answer. */
+struct flow_failure {
+    struct failure failure; /* its strings are views of the bytes */
+    unsigned rank;
+    enum outcome outcome; /* meaningful with a rank */
+};
+void flow_failure_encode(const struct flow_failure *failure, struct buf *out);
+/* -1 when the bytes are none, or no memory. */
+int flow_failure_decode(struct bytes value, struct arena *arena, struct flow_failure *failure);
+
+/* flight.c */
+enum step_result flow_step_flight(struct flow *flow);
+/* The client of a flow is gone. True: the flow goes on for others. */
+bool flight_lose_client(struct flow *flow);
+/* The flow leads or waits no more; a leader only when nobody waits for it. Nothing when it is in no
+ * flight. */
+void flight_quit(struct flow *flow);
+/* Once a second: leaders that nobody waits for any more are given up. */
+void flight_tick(struct gateway *gateway);
+bool flight_is_led_by(const struct flow *flow);
+/* Nobody joins it any more. */
+void flight_close(struct gateway *gateway, struct flight *flight);
+/* It is not led elsewhere. */
+void flight_unlist(struct gateway *gateway, struct flight *flight);
+/* Closed and without anybody. */
+void flight_free(struct flight *flight);
+/* Not to wait any more, and in no flight. */
+void flight_remove_waiter(struct flow *flow);
+/* The same of the latest who waits; NULL: nobody does. */
+struct flow *flight_take_waiter(struct flight *flight);
+/* One that does not wait any more asks for itself. */
+void flight_go_alone(struct flow *flow);
+/* The latest of those who wait asks for all of them: it has the most time left. The flight may be
+ * gone afterwards. */
+void flight_promote(struct gateway *gateway, struct flight *flight);
+
+/* flight_share.c */
+enum step_result flow_step_share(struct flow *flow);
+/* Tells one that waits what its leader was told so far. False: no memory. */
+bool flight_catch_up(struct flow *flow, const struct flow *leader);
+/* The failure of a leader as that of one who waited. */
+void flight_fail(struct flow *flow, const struct flow_failure *how);
+/* What the attempt of a leader brings, for those who wait with it. */
+void flight_tell(struct flow *leader, const struct chat_event *event);
+void flight_flush(struct flow *leader);
+void flight_forget_events(struct flow *leader);
+/* The events of a leader are not kept any more, so nobody can join it, nor take its answer from the
+ * store. */
+void flight_stop_keeping(struct flow *leader);
+/* Does the leader's upstream have to wait for the clients? Acts on it; may_resume: outside of a
+ * provider's own calls. */
+void flight_set_pace(struct flow *flow, bool may_resume);
+/* flight_elsewhere.c */
+/* Leaves the reason of a failure for other processes that wait, if there are any. */
+void flight_leave_failure(struct gateway *gateway, const struct flight *flight,
+                          const struct flow_failure *how);
+
 /* flow_key.c */
 /* The request's key: now (STEP_NEXT), or a long one later (STEP_WAIT). Fails the flow without
  * memory (STEP_ANSWER). */
@@ -141,12 +247,18 @@ enum step_result flow_make_key(struct flow *flow);
 void flow_end_key(struct flow *flow);
 
 /* flow_stream.c */
-/* From now on the client hears a sign of life now and then. */
+/* From now on the client hears a sign of life now and then. Nothing when it does already. */
 void flow_begin_stream(struct flow *flow);
 /* The timers of a stream. */
 void flow_end_stream(struct flow *flow);
 /* Nothing of an attempt's events was told: forgets them. */
 void flow_forget_events(struct flow *flow);
+/* The same of one who waits for the attempt of another, and keeps none. */
+void flow_forget_told(struct flow *flow);
+/* Events as bytes, one after the other. */
+void flow_pack_event(struct buf *out, const struct chat_event *event);
+/* The event at *at, which moves behind it; false at the end. */
+bool flow_unpack_event(const struct buf *packed, size_t *at, struct chat_event *event);
 /* Tells an event of an attempt, or keeps it back. */
 void flow_tell(struct flow *flow, const struct chat_event *event);
 /* What was kept back. */

@@ -5,8 +5,12 @@ libgateway_a_SOURCES = \
 	src/gateway/cache_key.c \
 	src/gateway/cost.c \
 	src/gateway/entry.c \
+	src/gateway/flight.c \
+	src/gateway/flight_elsewhere.c \
+	src/gateway/flight_share.c \
 	src/gateway/flow.c \
 	src/gateway/flow_attempt.c \
+	src/gateway/flow_failure.c \
 	src/gateway/flow_key.c \
 	src/gateway/flow_money.c \
 	src/gateway/flow_pool.c \

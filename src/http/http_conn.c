@@ -35,12 +35,14 @@ int64_t conn_now(const struct http_conn *conn) {
     return conn->server->turn == conn ? conn->server->turn_ns : conn->server->now_ns();
 }
 
-int conn_open(struct http_server *server, int fd, struct tls_context *tls, const char *peer) {
+int conn_open(struct http_server *server, int fd, struct tls_context *tls, const char *peer,
+              enum http_place place) {
     struct http_conn *conn = calloc(1, sizeof(*conn));
     if (conn == NULL) {
         goto fail;
     }
     conn->server = server;
+    conn->place = place;
     snprintf(conn->peer, sizeof(conn->peer), "%s", peer);
     buf_init(&conn->in, 0);
     buf_init(&conn->out, HTTP_OUTPUT_MAX);
@@ -56,13 +58,20 @@ int conn_open(struct http_server *server, int fd, struct tls_context *tls, const
     TAILQ_INSERT_TAIL(&server->connections, conn, link);
     server->stats.accepted++;
     server->stats.connections++;
-    server->stats.idle++;
+    if (place == HTTP_REGULAR) {
+        server->stats.idle++;
+    } else {
+        above_add(conn);
+    }
     conn_update_events(conn);
     if (conn->broken) {
         conn_close(conn);
         return -1;
     }
-    conn_set_deadline(conn, server->now_ns() + server->limits.header_timeout_ms * NS_PER_MS);
+    conn_set_deadline(conn,
+                      server->now_ns() + (place == HTTP_REGULAR ? server->limits.header_timeout_ms
+                                                                : server->limits.above_ms) *
+                                             NS_PER_MS);
     return 0;
 fail:
     free(conn);
@@ -74,8 +83,8 @@ void conn_set_state(struct http_conn *conn, enum conn_state to) {
 #define TO(state) (1u << (state))
     static const unsigned allowed[CONN_STATES] = {
         [CONN_IDLE] = TO(CONN_HEAD) | TO(CONN_FLUSHING) | TO(CONN_CLOSED),
-        [CONN_HEAD] = TO(CONN_BODY) | TO(CONN_HANDLING) | TO(CONN_CLOSED),
-        [CONN_BODY] = TO(CONN_HANDLING) | TO(CONN_CLOSED),
+        [CONN_HEAD] = TO(CONN_BODY) | TO(CONN_HANDLING) | TO(CONN_FLUSHING) | TO(CONN_CLOSED),
+        [CONN_BODY] = TO(CONN_HANDLING) | TO(CONN_FLUSHING) | TO(CONN_CLOSED),
         [CONN_HANDLING] = TO(CONN_REPLYING) | TO(CONN_FLUSHING) | TO(CONN_CLOSED),
         [CONN_REPLYING] = TO(CONN_FLUSHING) | TO(CONN_CLOSED),
         [CONN_FLUSHING] = TO(CONN_IDLE) | TO(CONN_LINGER) | TO(CONN_CLOSED),
@@ -84,7 +93,9 @@ void conn_set_state(struct http_conn *conn, enum conn_state to) {
 #undef TO
     struct http_server_stats *stats = &conn->server->stats;
     ASSERT((allowed[conn->state] & (1u << to)) != 0);
-    stats->idle += (to == CONN_IDLE) - (conn->state == CONN_IDLE);
+    if (conn->place == HTTP_REGULAR) {
+        stats->idle += (to == CONN_IDLE) - (conn->state == CONN_IDLE);
+    }
     stats->in_flight += (int)conn_is_open(to) - (int)conn_is_open(conn->state);
     conn->state = to;
 }
@@ -246,7 +257,9 @@ void conn_check_deadlines(struct http_conn *conn) {
         conn_abort(conn, HTTP_CLIENT_STALLED);
         return;
     }
-    if (conn->state == CONN_HEAD || conn->state == CONN_BODY) {
+    if (conn->place != HTTP_REGULAR && conn->state <= CONN_BODY) {
+        above_time_out(conn);
+    } else if (conn->state == CONN_HEAD || conn->state == CONN_BODY) {
         conn_time_out(conn);
         conn_update_events(conn);
     } else {
@@ -360,6 +373,11 @@ void conn_close(struct http_conn *conn) {
         TAILQ_REMOVE(&server->queue, conn, queue);
         conn->queued = false;
     }
+    if (conn->place != HTTP_REGULAR) {
+        above_remove(conn);
+    }
+    server->input_bytes -= conn->counted; /* it is freed at the end of the loop turn */
+    conn->counted = 0;
     TAILQ_REMOVE(&server->connections, conn, link);
     TAILQ_INSERT_TAIL(&server->dead, conn, link);
     server->stats.connections--;

@@ -3,6 +3,7 @@
  *
  *   http_server.c  the server: add, drain, date, the end of a loop turn
  *   http_conn.c    one connection: state, events, deadlines, its one way to be closed
+ *   http_above.c   connections above the limit: heard for a moment, pushed out by others
  *   http_input.c   bytes in: read, parse, hand over
  *   http_output.c  bytes out: write at once, keep what does not fit
  *   http_reply.c   answers: the public http_reply functions
@@ -68,11 +69,13 @@ struct http_conn {
     struct http_server *server;
     TAILQ_ENTRY(http_conn) link;  /* server->connections, after closing server->dead */
     TAILQ_ENTRY(http_conn) queue; /* server->queue, while `queued` */
+    TAILQ_ENTRY(http_conn) rank;  /* server->above, unless REGULAR */
     struct event io;              /* one event for all directions, see conn_update_events */
     struct event timer;           /* armed lazily, see conn_set_deadline */
     char peer[HTTP_PEER_SIZE];    /* the client's address, "" when not known */
     enum conn_state state;        /* changed by conn_set_state alone */
     enum conn_after after;
+    enum http_place place;
     short watched; /* EV_ flags the io event is registered with; 0: not registered */
     bool queued;
     uint64_t round;        /* server->round when it was queued */
@@ -89,6 +92,7 @@ struct http_conn {
     int64_t body_started_ns;
     size_t head_size; /* BODY: bytes of the head at the start of `in` */
     size_t drained;   /* LINGER: bytes dropped */
+    size_t counted;   /* bytes of `in` that are part of server->input_bytes */
     struct http_parser parser;
     struct http_body body;
     struct buf in;   /* input that waits: part of a request, or requests behind an
@@ -107,9 +111,11 @@ struct http_server {
     void *context;
     int64_t (*now_ns)(void); /* monotonic; tests put their own clock here */
     struct http_server_stats stats;
+    size_t input_bytes; /* in `in` of all connections */
     struct http_conn_list connections;
     struct http_conn_list dead;  /* closed, to be freed */
     struct http_conn_list queue; /* something is to be done after this loop turn */
+    struct http_conn_list above; /* not REGULAR; the oldest first */
     struct event deferred;       /* runs the queue and frees the dead */
     uint64_t round;              /* times it ran */
     struct event drain_timer;
@@ -134,7 +140,8 @@ static inline size_t conn_unsent(const struct http_conn *conn) {
 
 /* http_conn.c */
 struct http_conn *conn_of(const struct http_exchange *exchange);
-int conn_open(struct http_server *server, int fd, struct tls_context *tls, const char *peer);
+int conn_open(struct http_server *server, int fd, struct tls_context *tls, const char *peer,
+              enum http_place place);
 void conn_set_state(struct http_conn *conn, enum conn_state to);
 /* The state's deadline; the timer is touched only when it would fire too late. */
 void conn_set_deadline(struct http_conn *conn, int64_t deadline_ns);
@@ -156,6 +163,15 @@ void conn_free(struct http_conn *conn);
 void conn_check_deadlines(struct http_conn *conn);
 int64_t conn_now(const struct http_conn *conn);
 
+/* http_above.c */
+/* A new connection above the limit; may push out the oldest of them. */
+void above_add(struct http_conn *conn);
+void above_remove(struct http_conn *conn);
+/* A whole head above the limit that is not admitted: counted, to be refused with the fault. */
+bool above_refuses(struct http_conn *conn, const struct http_head *head, struct http_fault *fault);
+/* Its time is over and there is no whole head: the prepared answer. */
+void above_time_out(struct http_conn *conn);
+
 /* http_input.c */
 void conn_read(struct http_conn *conn);
 /* Goes on with what is in conn->in. */
@@ -163,6 +179,8 @@ void conn_resume(struct http_conn *conn);
 /* HTTP refuses what came; ends in LINGER or CLOSED or in flushing the answer. */
 void conn_fault(struct http_conn *conn, const struct http_head *head,
                 const struct http_fault *fault);
+/* `in` has changed: keeps server->input_bytes right. */
+void conn_count_input(struct http_conn *conn);
 /* Answers 408 to a request that does not come to its end. */
 void conn_time_out(struct http_conn *conn);
 

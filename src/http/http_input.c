@@ -24,7 +24,7 @@ struct window {
     size_t end;   /* behind the last byte */
 };
 
-static const struct http_fault no_memory = {503, "out of memory"};
+static const struct http_fault no_memory = {503, "out of memory", "no_memory"};
 
 /* ---- handing over ---- */
 
@@ -73,14 +73,16 @@ static const struct http_head *parse_again(struct http_conn *conn, const char *d
 }
 
 void conn_time_out(struct http_conn *conn) {
-    static const struct http_fault slow_head = {408, "request head did not come in time"};
-    static const struct http_fault slow_body = {408, "request body did not come in time"};
+    static const struct http_fault slow_head = {408, "request head did not come in time", NULL};
+    static const struct http_fault slow_body = {408, "request body did not come in time", NULL};
     conn->server->turn_ns = conn->server->now_ns();
     if (conn->state == CONN_BODY) {
         conn_fault(conn, parse_again(conn, conn->in.data), &slow_body);
     } else {
         conn_fault(conn, NULL, &slow_head);
     }
+    buf_free(&conn->in);
+    conn_count_input(conn);
 }
 
 /* ---- one request ---- */
@@ -108,15 +110,23 @@ static bool take_head(struct http_conn *conn, struct window *w) {
         conn_fault(conn, NULL, &fault);
         return false;
     case HTTP_PARSE_PARTIAL:
-        conn_set_deadline(conn, conn->started_ns + server->limits.header_timeout_ms * NS_PER_MS);
+        if (conn->place == HTTP_REGULAR) {
+            conn_set_deadline(conn,
+                              conn->started_ns + server->limits.header_timeout_ms * NS_PER_MS);
+        }
         return false;
     default:
         break;
     }
+    if (conn->place != HTTP_REGULAR && above_refuses(conn, &server->head, &fault)) {
+        conn_fault(conn, &server->head, &fault);
+        return false;
+    }
     conn->head_size = server->head.size;
     conn->body_started_ns = server->turn_ns;
     conn->continue_due = server->head.expect_continue;
-    http_body_begin(&conn->body, &server->head, server->limits.max_body_bytes);
+    http_body_begin(&conn->body, &server->head,
+                    conn->place == HTTP_REGULAR ? server->limits.max_body_bytes : 0);
     return true;
 }
 
@@ -213,6 +223,7 @@ static void keep_rest(struct http_conn *conn, const struct window *w) {
     }
     conn->in.limit = SIZE_MAX;
     buf_append(&conn->in, w->data + w->start, w->end - w->start);
+    conn_count_input(conn);
     if (conn->in.failed) {
         conn_break(conn);
     }
@@ -221,10 +232,11 @@ static void keep_rest(struct http_conn *conn, const struct window *w) {
 static void drop_taken(struct http_conn *conn, const struct window *w) {
     if (w->start == w->end || !wants_input(conn)) {
         buf_free(&conn->in);
-        return;
+    } else {
+        conn->in.size = w->end;
+        buf_consume(&conn->in, w->start);
     }
-    conn->in.size = w->end;
-    buf_consume(&conn->in, w->start);
+    conn_count_input(conn);
 }
 
 static void take_from_in(struct http_conn *conn) {
@@ -243,7 +255,26 @@ bool http_exchange_take_request(struct http_exchange *exchange, struct buf *memo
     }
     *memory = conn->in;
     buf_init(&conn->in, 0);
+    conn_count_input(conn);
     return true;
+}
+
+/* A closed connection's share is gone already. */
+void conn_count_input(struct http_conn *conn) {
+    if (conn->state != CONN_CLOSED) {
+        conn->server->input_bytes += conn->in.size - conn->counted;
+        conn->counted = conn->in.size;
+    }
+}
+
+/* Who comes for more while all bodies together are too large gives up its own, which makes room for
+ * the others. */
+static void refuse_body(struct http_conn *conn) {
+    conn->server->stats.turned_away[HTTP_REGULAR]++;
+    conn->in.failed = false;
+    conn_fault(conn, parse_again(conn, conn->in.data), &no_memory);
+    buf_free(&conn->in);
+    conn_count_input(conn);
 }
 
 /* Room for the rest of a body. It grows with what came, and never past what was announced: by steps
@@ -273,10 +304,10 @@ static ssize_t read_some(struct http_conn *conn, bool *into_in) {
     char *at = server->scratch;
     *into_in = conn->state == CONN_BODY;
     if (*into_in) {
-        at = body_room(conn, &room);
+        bool is_full = (int64_t)server->input_bytes >= server->limits.max_input_bytes;
+        at = is_full ? NULL : body_room(conn, &room);
         if (at == NULL) {
-            conn->in.failed = false;
-            conn_fault(conn, parse_again(conn, conn->in.data), &no_memory);
+            refuse_body(conn);
             return 0;
         }
     }

@@ -150,7 +150,7 @@ static void put_head(struct http_conn *conn, struct buf *out, const struct http_
 
 static bool may_keep(const struct http_conn *conn, const struct http_reply *reply) {
     return conn->exchange.keep_alive && !conn->exchange.faulty && !reply->close &&
-           !conn->server->draining;
+           !conn->server->draining && conn->place == HTTP_REGULAR;
 }
 
 /* A client that wanted the end has nothing more to say, so the close cannot reset its answer. For
@@ -283,6 +283,10 @@ void http_reply_piece(struct http_exchange *exchange, struct bytes piece) {
 bool http_reply_is_full(const struct http_exchange *exchange) {
     const struct http_conn *conn = conn_of(exchange);
     return conn_unsent(conn) > conn->server->limits.stream_buffer_bytes;
+}
+
+size_t http_reply_unsent(const struct http_exchange *exchange) {
+    return conn_unsent(conn_of(exchange));
 }
 
 void http_reply_end(struct http_exchange *exchange) {

@@ -24,6 +24,7 @@ bool http_rules_finish(const struct http_parser *parser, struct http_head *head,
 static inline bool http_refuse(struct http_fault *fault, int status, const char *reason) {
     fault->status = status;
     fault->reason = reason;
+    fault->code = NULL;
     return false;
 }
 

@@ -40,6 +40,7 @@ struct http_server *http_server_new(struct event_base *base, const struct http_l
     TAILQ_INIT(&server->connections);
     TAILQ_INIT(&server->dead);
     TAILQ_INIT(&server->queue);
+    TAILQ_INIT(&server->above);
     evtimer_assign(&server->deferred, base, on_deferred, server);
     evtimer_assign(&server->drain_timer, base, on_drain, server);
     return server;
@@ -69,12 +70,9 @@ void http_server_free(struct http_server *server) {
     free(server);
 }
 
-int http_server_add(struct http_server *server, int fd, struct tls_context *tls, const char *peer) {
-    return conn_open(server, fd, tls, peer != NULL ? peer : "");
-}
-
-bool http_server_is_full(const struct http_server *server) {
-    return server->stats.connections >= server->limits.max_connections;
+int http_server_add(struct http_server *server, int fd, struct tls_context *tls, const char *peer,
+                    enum http_place place) {
+    return conn_open(server, fd, tls, peer != NULL ? peer : "", place);
 }
 
 const struct http_server_stats *http_server_stats(const struct http_server *server) {

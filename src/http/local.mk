@@ -1,6 +1,7 @@
 # Layer http. Files in alphabetical order.
 noinst_LIBRARIES += libhttp.a
 libhttp_a_SOURCES = \
+	src/http/http_above.c \
 	src/http/http_body.c \
 	src/http/http_chars.c \
 	src/http/http_conn.c \

@@ -17,27 +17,26 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "api/api.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "gateway/breaker.h"
 #include "gateway/entry.h"
 #include "master_private.h"
 #include "proc/check.h"
+#include "shm/totals.h"
+#include "shm/wake.h"
+#include "watch/carry.h"
 
 #define STATUS_CONFIGURATION 1
 #define STATUS_FATAL 2
 #define DAEMON_UMASK 027
-/* Descriptors of a worker that are no connections. */
-#define SPARE_DESCRIPTORS 64
 /* The workers of a killed master end a moment after it. A supervisor starts the next one at once,
  * which must not fail because sockets and cache file are not free yet. */
 #define PATIENCE_MS 3000
 #define LOOK_AGAIN_NS (20 * NS_PER_MS)
 
-static void fail(struct master *master, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-/* Says it to whoever started us, and to the log when that is somewhere else. */
-static void fail(struct master *master, const char *format, ...) {
+void boot_fail(struct master *master, const char *format, ...) {
     char line[1024];
     va_list args;
     va_start(args, format);
@@ -55,18 +54,27 @@ const char *boot_log_destination(const struct master *master, const struct conf 
     return is_stderr && !master->options->foreground ? "syslog" : conf->error_log;
 }
 
-int boot_own_logs(const struct master *master, const struct conf *conf, const char **path) {
-    *path = conf->error_log;
-    if (system_own_log(conf->error_log, &master->identity) == -1) {
-        return -1;
+int boot_own_logs(const struct master *master, const struct conf *conf, char *error,
+                  size_t error_size) {
+    const char *key = "error_log", *path = conf->error_log;
+    int result = system_own_log(path, &master->identity);
+    if (result == 0) {
+        key = "access_log";
+        path = conf->access_log;
+        result = system_own_log(path, &master->identity);
     }
-    *path = conf->access_log;
-    return system_own_log(conf->access_log, &master->identity);
+    if (result == -1) {
+        int reason = errno;
+        snprintf(error, error_size, "cannot open %s %s: %s%s", key, path, strerror(reason),
+                 text_file_advice(reason));
+    }
+    return result;
 }
 
 /* Relative paths mean something else once we live in /. */
 static int settle_paths(struct master *master) {
     const struct options *options = master->options;
+    master->program = system_find_program(options->program);
     master->pid_path = options->pid_file != NULL ? options->pid_file : master->boot_conf->pid_file;
     if (options->config != NULL) {
         master->conf_path = strdup(options->config);
@@ -81,7 +89,7 @@ static int settle_paths(struct master *master) {
             master->conf_path = absolute;
         }
         if (master->conf_path == NULL) {
-            fail(master, "%s: %s", options->config, strerror(errno));
+            boot_fail(master, "%s: %s", options->config, strerror(errno));
             return STATUS_FATAL;
         }
     }
@@ -92,12 +100,13 @@ static int settle_paths(struct master *master) {
     conf_errors_init(&errors);
     check_paths_absolute(master->boot_conf, &errors);
     if (errors.count > 0) {
-        fail(master, "%.*s", (int)errors.lines.size - 1, errors.lines.data);
+        boot_fail(master, "%.*s", (int)errors.lines.size - 1, errors.lines.data);
     }
     unsigned count = errors.count;
     conf_errors_fini(&errors);
     if (options->pid_file != NULL && options->pid_file[0] != '/') {
-        fail(master, "-p %s: a daemon in the background needs an absolute path", options->pid_file);
+        boot_fail(master, "-p %s: a daemon in the background needs an absolute path",
+                  options->pid_file);
         count++;
     }
     return count > 0 ? STATUS_CONFIGURATION : 0;
@@ -107,12 +116,16 @@ static int settle_paths(struct master *master) {
 static int take_environment(struct master *master) {
     char error[256];
     notify_open(&master->notify);
+    if (successor_begin(master, error, sizeof(error)) == -1) {
+        boot_fail(master, "%s", error);
+        return STATUS_FATAL;
+    }
     if (listen_inherit(&master->clients, &master->metrics, error, sizeof(error)) == -1) {
-        fail(master, "%s", error);
+        boot_fail(master, "%s", error);
         return STATUS_FATAL;
     }
     if (identity_find(&master->identity, master->boot_conf->user, error, sizeof(error)) == -1) {
-        fail(master, "%s", error);
+        boot_fail(master, "%s", error);
         return STATUS_CONFIGURATION;
     }
     return 0;
@@ -130,8 +143,9 @@ static void block_signals(void) {
 }
 
 static int settle_process(struct master *master) {
-    if (!master->options->foreground && console_detach(&master->console) == -1) {
-        fail(master, "cannot go to the background: %s", strerror(errno));
+    bool detaches = !master->options->foreground && master->predecessor == 0;
+    if (detaches && console_detach(&master->console) == -1) {
+        boot_fail(master, "cannot go to the background: %s", strerror(errno));
         return STATUS_FATAL;
     }
     master->pid = getpid();
@@ -140,30 +154,26 @@ static int settle_process(struct master *master) {
     log_set_identity("master");
     system_set_title("optirouted");
     const struct conf *conf = master->boot_conf;
-    const char *path;
-    if (boot_own_logs(master, conf, &path) == -1) {
-        fail(master, "cannot open log %s: %s", path, strerror(errno));
+    char error[512];
+    if (boot_own_logs(master, conf, error, sizeof(error)) == -1) {
+        boot_fail(master, "%s", error);
         return STATUS_FATAL;
     }
     if (log_open(boot_log_destination(master, conf), LOG_LEVEL_INFO) == -1) {
-        fail(master, "cannot open error_log %s: %s", conf->error_log, strerror(errno));
+        boot_fail(master, "cannot open error_log %s: %s", conf->error_log, strerror(errno));
         return STATUS_FATAL;
     }
-    uint64_t limit = system_raise_file_limit();
-    uint64_t share = (uint64_t)conf->limits.max_connections / conf->workers + SPARE_DESCRIPTORS;
-    if (limit < share) {
-        log_warn("a worker may have %llu open files, max_connections asks for %llu: raise nofile",
-                 (unsigned long long)limit, (unsigned long long)share);
-    }
+    (void)system_raise_file_limit();
+    check_capacity(conf);
     return 0;
 }
 
 static int open_pid_file(struct master *master) {
     char error[512];
-    if (master->pid_path[0] != '\0') {
+    if (master->pid_path[0] != '\0' && master->predecessor == 0) { /* else when it takes over */
         master->pid_fd = pidfile_create(master->pid_path, error, sizeof(error));
         if (master->pid_fd == -1) {
-            fail(master, "%s", error);
+            boot_fail(master, "%s", error);
             return STATUS_FATAL;
         }
     }
@@ -188,24 +198,37 @@ static int listen_patiently(struct listeners *listeners, const struct conf_addre
     return 0;
 }
 
+/* What the master before us had bound for the same address, or an init system given to it. */
+static bool take_handed(struct listeners *to, struct listeners *handed, const char *asked) {
+    return listen_move(to, handed, asked) > 0;
+}
+
 static int open_sockets(struct master *master) {
     const struct conf *conf = master->boot_conf;
     char error[512];
-    bool is_inherited = master->clients.count > 0;
+    bool is_inherited =
+        take_handed(&master->clients, &master->handover.clients, "") || master->clients.count > 0;
+    (void)take_handed(&master->metrics, &master->handover.metrics, "");
     int64_t until_ns = clock_mono_ns() + PATIENCE_MS * NS_PER_MS;
     for (unsigned i = 0; i < conf->listen_count && !is_inherited; i++) {
+        if (take_handed(&master->clients, &master->handover.clients, conf->listen[i].text)) {
+            continue;
+        }
         if (listen_patiently(&master->clients, &conf->listen[i], until_ns, error, sizeof(error)) ==
             -1) {
-            fail(master, "%s", error);
+            boot_fail(master, "%s", error);
             return STATUS_FATAL;
         }
     }
     if (conf->metrics_listen.text[0] != '\0' && master->metrics.count == 0 &&
+        !take_handed(&master->metrics, &master->handover.metrics, conf->metrics_listen.text) &&
         listen_patiently(&master->metrics, &conf->metrics_listen, until_ns, error, sizeof(error)) ==
             -1) {
-        fail(master, "metrics_listen: %s", error);
+        boot_fail(master, "metrics_listen: %s", error);
         return STATUS_FATAL;
     }
+    listen_close(&master->handover.clients); /* not asked for any more */
+    listen_close(&master->handover.metrics);
     for (unsigned i = 0; i < master->clients.count; i++) {
         log_info("listening on %s", master->clients.items[i].name);
     }
@@ -223,12 +246,31 @@ static void report_region(struct master *master) {
     }
     /* After a reboot every shard is looked at; that is no recovery from a death. */
     if (!report->rebooted && report->shards_rebuilt > 0) {
-        metric_add(&master->counters, METRIC_SHARD_RECOVERIES, report->shards_rebuilt,
-                   RECOVERY_REBUILT, 0, 0);
+        metric_add_shared(&master->counters, METRIC_SHARD_RECOVERIES, report->shards_rebuilt,
+                          RECOVERY_REBUILT, 0, 0);
     }
     if (report->shards_emptied > 0) {
-        metric_add(&master->counters, METRIC_SHARD_RECOVERIES, report->shards_emptied,
-                   RECOVERY_EMPTIED, 0, 0);
+        metric_add_shared(&master->counters, METRIC_SHARD_RECOVERIES, report->shards_emptied,
+                          RECOVERY_EMPTIED, 0, 0);
+    }
+}
+
+/* Of a file with another layout, now; of a region that the old daemon still uses, when we take over
+ * and until it ends (successor.c). */
+static void carry_foreign(struct master *master) {
+    struct totals *foreign = region_take_foreign(master->region);
+    if (foreign != NULL) {
+        struct carried carried = carry_totals(master->region, &master->counters, foreign, NULL);
+        log_info("totals of %u series carried over, %u have no counterpart here", carried.series,
+                 carried.lost);
+        totals_free(foreign);
+    }
+    const char *why = region_report(master->region)->not_inherited;
+    if (why != NULL) {
+        log_warn("the region of process %d cannot go on: %s; the cache starts empty, totals are "
+                 "carried over",
+                 (int)master->predecessor, why);
+        master->foreign_fd = master->handover.region_fd;
     }
 }
 
@@ -240,22 +282,44 @@ static int make_region(struct master *master) {
         .path = conf->cache.file,
         .counter_cells = metrics_cells(),
         .counter_layout = metrics_layout_hash(),
+        .catalogue = carry_catalogue(),
         .value_layout = ENTRY_LAYOUT,
         .lock_wait_ms = PATIENCE_MS,
+        .inherited_fd = master->predecessor != 0 ? master->handover.region_fd : 0,
     };
     master->region = region_create(&params, error, sizeof(error));
     if (master->region == NULL) {
-        fail(master, "%s", error);
+        boot_fail(master, "%s", error);
+        return STATUS_FATAL;
+    }
+    if (wake_open(master->region) == -1) {
+        boot_fail(master, "no eventfd: %s", strerror(errno));
         return STATUS_FATAL;
     }
     master->counters.row = counters_row(master->region, REGION_MASTER_ROW);
     report_region(master);
+    carry_foreign(master);
+    if (region_report(master->region)->origin == REGION_INHERITED) {
+        return 0; /* the words are the old master's until we take over */
+    }
     board_set_word(master->region, BOARD_WORD_DRAINING, 0);
-    board_set_word(master->region, BOARD_WORD_GENERATION, 1);
     board_set_word(master->region, BOARD_WORD_RELOAD_SUCCESSFUL, 1);
     board_set_word(master->region, BOARD_WORD_START_TIME_MS, clock_wall_ns() / NS_PER_MS);
+    board_set_word(master->region, BOARD_WORD_GENERATION, (int64_t)master->last_number + 1);
     board_set_word(master->region, BOARD_WORD_WORKERS, conf->workers);
     return 0;
+}
+
+void boot_publish(struct master *master, const struct generation *generation) {
+    board_set_word(master->region, BOARD_WORD_GENERATION, generation->number);
+    board_set_word(master->region, BOARD_WORD_WORKERS, generation->conf->workers);
+    breaker_bind(master->region, generation->conf, &generation->labels);
+}
+
+int boot_ring_on(int fd) {
+    bool rings = fcntl(fd, F_SETOWN, getpid()) != -1 && fcntl(fd, F_SETSIG, BELL_SIGNAL) != -1 &&
+                 fcntl(fd, F_SETFL, O_NONBLOCK | O_ASYNC) != -1;
+    return rings ? 0 : -1;
 }
 
 /* Two pipes: one whose end tells the children that we ended, one whose bytes wake us. The kernel
@@ -263,20 +327,19 @@ static int make_region(struct master *master) {
 static int make_pipes(struct master *master) {
     int life[2], bell[2];
     if (pipe2(life, O_CLOEXEC | O_NONBLOCK) == -1) {
-        fail(master, "no pipe: %s", strerror(errno));
+        boot_fail(master, "no pipe: %s", strerror(errno));
         return STATUS_FATAL;
     }
     master->life_read = life[0];
     master->life_write = life[1];
     if (pipe2(bell, O_CLOEXEC | O_NONBLOCK) == -1) {
-        fail(master, "no pipe: %s", strerror(errno));
+        boot_fail(master, "no pipe: %s", strerror(errno));
         return STATUS_FATAL;
     }
     master->bell_read = bell[0];
     master->bell_write = bell[1];
-    if (fcntl(bell[0], F_SETOWN, getpid()) == -1 || fcntl(bell[0], F_SETSIG, BELL_SIGNAL) == -1 ||
-        fcntl(bell[0], F_SETFL, O_NONBLOCK | O_ASYNC) == -1) {
-        fail(master, "no signal from a pipe: %s", strerror(errno));
+    if (boot_ring_on(bell[0]) == -1) {
+        boot_fail(master, "no signal from a pipe: %s", strerror(errno));
         return STATUS_FATAL;
     }
     return 0;
@@ -298,7 +361,8 @@ static int bind_labels(struct master *master, struct labels *labels, char *error
                        size_t error_size) {
     const struct conf *conf = master->boot_conf;
     int bound = labels_bind(labels, conf, master->region, error, error_size);
-    if (bound == -1 && region_report(master->region)->origin != REGION_NEW && fits_alone(conf)) {
+    enum region_origin origin = region_report(master->region)->origin;
+    if (bound == -1 && origin != REGION_NEW && origin != REGION_INHERITED && fits_alone(conf)) {
         log_warn("%s: totals and circuits of cache.file begin anew", error);
         region_forget_totals(master->region);
         bound = labels_bind(labels, conf, master->region, error, error_size);
@@ -311,15 +375,17 @@ static int make_first_generation(struct master *master) {
     struct labels labels;
     char error[512];
     if (bind_labels(master, &labels, error, sizeof(error)) == -1) {
-        fail(master, "%s: %s", master->boot_conf->source, error);
+        boot_fail(master, "%s: %s", master->boot_conf->source, error);
         return STATUS_CONFIGURATION;
     }
     region_sync_names(master->region);
-    breaker_resume(master->region, conf, &labels);
-    breaker_bind(master->region, conf, &labels);
+    if (region_report(master->region)->origin != REGION_INHERITED) {
+        breaker_resume(master->region, conf, &labels);
+        breaker_bind(master->region, conf, &labels);
+    }
     master->current = generation_new(master, master->boot_conf, &labels);
     if (master->current == NULL) {
-        fail(master, "no memory");
+        boot_fail(master, "no memory");
         return STATUS_FATAL;
     }
     return 0;
@@ -345,35 +411,64 @@ static void announce_simulated(struct master *master) {
     for (unsigned i = 0; i < conf->provider_count; i++) {
         const struct conf_provider *provider = &conf->providers[i];
         if (provider->simulated && provider->type != CONF_SIMULATED) {
-            const char *key =
-                provider->api_key_env[0] != '\0' ? provider->api_key_env : provider->api_key_file;
-            log_warn("provider %s is simulated: it has no key (%s)", provider->name, key);
-            console_say(&master->console, "  %s is simulated: it has no key (%s)", provider->name,
-                        key);
+            log_warn("provider %s is simulated: it has no key (%s)", provider->name,
+                     provider->api_key_env[0] != '\0' ? provider->api_key_env
+                                                      : provider->api_key_file);
         }
+    }
+}
+
+/* An address that stands for all of them is none that a browser can open. */
+static void print_place(const struct listener *listener, char *out, size_t out_size) {
+    const char *port = strrchr(listener->name, ':');
+    if (port != NULL && strncmp(listener->name, "0.0.0.0:", 8) == 0) {
+        snprintf(out, out_size, "127.0.0.1%s", port);
+    } else if (port != NULL && strncmp(listener->name, "[::]:", 5) == 0) {
+        snprintf(out, out_size, "[::1]%s", port);
+    } else {
+        snprintf(out, out_size, "%s", listener->name);
+    }
+}
+
+/* Where to click and what to try, for a person at a terminal. */
+static void welcome(struct master *master) {
+    struct console *console = &master->console;
+    char place[sizeof(master->clients.items[0].name)];
+    bool is_tls = master->boot_conf->tls.certificate[0] != '\0';
+    const char *scheme = is_tls ? "https" : "http";
+    print_place(&master->clients.items[0], place, sizeof(place));
+    if (api_has_pages()) {
+        console_say(console, "  chat       %s://%s/", scheme, place);
+        console_say(console, "  dashboard  %s://%s/dashboard", scheme, place);
+    }
+    console_say(console,
+                "  try        curl %s%s://%s/generate -H 'Content-Type: application/json' "
+                "-d '{\"prompt\": \"Hello\"}'",
+                is_tls ? "-k " : "", scheme, place);
+    if (master->metrics.count > 0) {
+        print_place(&master->metrics.items[0], place, sizeof(place));
+        console_say(console, "  metrics    http://%s/metrics", place);
+    }
+    if (master->options->foreground) {
+        console_say(console, "  Ctrl-C ends it");
     }
 }
 
 void boot_announce(struct master *master) {
     const struct conf *conf = master->boot_conf;
-    bool is_tls = conf->tls.certificate[0] != '\0';
-    const char *scheme = is_tls ? "https" : "http";
-    const char *first = master->clients.items[0].name;
     const char *plural = conf->workers == 1 ? "worker" : "workers";
     log_info("optirouted " PACKAGE_VERSION " is ready: %u %s, configuration %s", conf->workers,
              plural, conf->source);
-    console_say(&master->console,
-                "optirouted " PACKAGE_VERSION
-                " serves on %s://%s%s with %u %s; metrics: %s%s%s; configuration: %s",
-                scheme, first, master->clients.count > 1 ? " and others" : "", conf->workers,
-                plural, master->metrics.count > 0 ? "http://" : "off",
-                master->metrics.count > 0 ? master->metrics.items[0].name : "",
-                master->metrics.count > 0 ? "/metrics" : "", conf->source);
     announce_simulated(master);
-    console_say(&master->console,
-                "  try: curl %s%s://%s/generate -H 'Content-Type: application/json' "
-                "-d '{\"prompt\": \"Hello\"}'",
-                is_tls ? "-k " : "", scheme, first);
+    /* In the foreground the log has just said it to whoever reads stderr. */
+    if (!master->options->foreground) {
+        console_say(&master->console,
+                    "optirouted " PACKAGE_VERSION " serves with %u %s, configuration %s",
+                    conf->workers, plural, conf->source);
+    }
+    if (master->console.is_terminal) {
+        welcome(master);
+    }
 }
 
 static void close_one(int *fd) {
@@ -397,15 +492,21 @@ void boot_undo(struct master *master) {
     close_one(&master->bell_read);
     close_one(&master->bell_write);
     if (master->region != NULL) {
+        upgrade_bequeath(master);
         region_mark_end(master->region, clock_wall_ns() / NS_PER_MS);
         region_destroy(master->region);
     }
     listen_close(&master->clients);
     listen_close(&master->metrics);
+    listen_close(&master->handover.clients);
+    listen_close(&master->handover.metrics);
+    successor_forget(master);
+    close_one(&master->upgrade.fd);
     if (master->pid_fd != -1) {
         pidfile_remove(master->pid_path, master->pid_fd);
     }
     notify_close(&master->notify);
     free(master->conf_path);
+    free(master->program);
     conf_free(master->boot_conf);
 }

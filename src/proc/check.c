@@ -14,7 +14,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "http/transport.h"
+#include "proc/capacity.h"
+#include "proc/system.h"
 
 #define USUAL_PLACE SYSCONFDIR "/optiroute/optiroute.yaml"
 #define TLS_CHECK_SECONDS 5 /* a key on a dead network disk must not hold the master */
@@ -122,5 +125,13 @@ void check_paths_absolute(const struct conf *conf, struct conf_errors *errors) {
     for (unsigned i = 0; i < conf->provider_count; i++) {
         check_path(conf, "api_key_file", conf->providers[i].api_key_file, errors);
         check_path(conf, "ca_file", conf->providers[i].ca_file, errors);
+    }
+}
+
+void check_capacity(const struct conf *conf) {
+    char line[256];
+    if (capacity_is_short(conf->limits.max_connections, conf->workers, system_file_limit(), line,
+                          sizeof(line))) {
+        log_warn("%s", line);
     }
 }

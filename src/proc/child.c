@@ -126,6 +126,9 @@ static void on_signals(evutil_socket_t fd, short what, void *argument) {
             child->terminated = true;
             event_base_loopbreak(child->base);
             break;
+        case SIGUSR2:
+            acceptor_begin(&child->acceptor);
+            break;
         case SIGUSR1:
             if (log_reopen() == -1) {
                 log_error("cannot reopen the error log: %s", strerror(errno));
@@ -193,6 +196,7 @@ int child_open(struct child *child, const struct child_env *env, const struct ch
     sigaddset(&mask, SIGQUIT);
     sigaddset(&mask, SIGTERM);
     sigaddset(&mask, SIGUSR1);
+    sigaddset(&mask, SIGUSR2);
     child->signal_fd = signalfd(-1, &mask, SFD_NONBLOCK | SFD_CLOEXEC);
     child->base = make_base();
     if (child->signal_fd == -1 || child->base == NULL) {
@@ -208,7 +212,8 @@ int child_open(struct child *child, const struct child_env *env, const struct ch
     return 0;
 }
 
-int child_serve(struct child *child, struct http_server *server, struct tls_context *tls) {
+int child_serve(struct child *child, struct http_server *server, struct tls_context *tls,
+                const struct capacity *capacity) {
     const struct child_env *env = child->env;
     child->server = server;
     struct acceptor_params params = {
@@ -217,9 +222,12 @@ int child_serve(struct child *child, struct http_server *server, struct tls_cont
         .server = server,
         .tls = tls,
         .region = env->region,
+        .metrics = &child->metrics,
+        .capacity = *capacity,
         .generation = env->generation,
         .slot = env->slot,
         .balances = env->role == BOARD_WORKER,
+        .waits = env->waits,
     };
     if (acceptor_open(&child->acceptor, &params) == -1 || event_add(&child->signals, NULL) == -1 ||
         event_add(&child->life, NULL) == -1 || event_add(&child->tick, &tick_period) == -1) {
@@ -227,6 +235,7 @@ int child_serve(struct child *child, struct http_server *server, struct tls_cont
         return -1;
     }
     board_beat(env->region, env->slot);
+    log_mute(false);
     board_set_state(env->region, env->slot, BOARD_READY);
     const char ring = 'r';
     /* A full pipe rings as well; and the master looks at the board now and then. */

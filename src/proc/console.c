@@ -27,6 +27,7 @@
 
 void console_open(struct console *console) {
     console->fd = STDERR_FILENO;
+    console->is_terminal = isatty(STDERR_FILENO) == 1;
 }
 
 static void write_all(int fd, const char *data, size_t size) {

@@ -1,8 +1,10 @@
 /* generation: the seats of one configuration. See master_private.h. Runs in the master. */
 #include "config.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 
 #include "base/log.h"
 #include "base/panic.h"
@@ -101,6 +103,19 @@ void generation_signal(const struct generation *generation, int signal) {
     for (unsigned i = 0; i < generation->seat_count; i++) {
         if (generation->seats[i].pid != 0) {
             (void)kill(generation->seats[i].pid, signal);
+        }
+    }
+}
+
+void generation_bury(struct generation *generation, struct region *region) {
+    for (unsigned i = 0; i < generation->seat_count; i++) {
+        struct seat *seat = &generation->seats[i];
+        while (seat->pid != 0 && waitpid(seat->pid, NULL, 0) == -1 && errno == EINTR) {
+            continue;
+        }
+        if (seat->pid != 0) {
+            reap_free_slot(region, seat->slot);
+            seat->pid = 0;
         }
     }
 }

@@ -39,13 +39,15 @@ static void explain(int reason, const struct conf_address *address, char *error,
     switch (reason) {
     case EADDRINUSE:
         snprintf(error, error_size,
-                 "%s is in use: is another optirouted running? (ss -ltnp shows who)", text);
+                 "%s is in use: is another optirouted running? (ss -ltnp shows who); stop it, or "
+                 "listen on another port",
+                 text);
         break;
     case EACCES:
     case EPERM:
         snprintf(error, error_size,
-                 "%s: no permission to listen there; start as root or grant the capability "
-                 "cap_net_bind_service",
+                 "%s: no permission to listen there; take a port from 1024 up, start as root, or "
+                 "grant the capability cap_net_bind_service",
                  text);
         break;
     case EADDRNOTAVAIL:
@@ -75,12 +77,13 @@ static int open_socket(const struct addrinfo *info) {
     return fd;
 }
 
-static int append(struct listeners *listeners, int fd) {
+static int append(struct listeners *listeners, int fd, const char *asked) {
     if (listeners->count == LISTEN_MAX) {
         return -1;
     }
     struct listener *listener = &listeners->items[listeners->count++];
     listener->fd = fd;
+    snprintf(listener->asked, sizeof(listener->asked), "%s", asked);
     name_socket(listener);
     return 0;
 }
@@ -114,7 +117,7 @@ int listen_open(struct listeners *listeners, const struct conf_address *address,
             bound = 0;
             break;
         }
-        if (append(listeners, fd) == -1) {
+        if (append(listeners, fd, address->text) == -1) {
             close(fd);
             snprintf(error, error_size, "%s: more than %d sockets to listen on", address->text,
                      LISTEN_MAX);
@@ -170,7 +173,7 @@ static int take_inherited(struct listeners *clients, struct listeners *metrics, 
                      fd);
             return -1;
         }
-        if (append(bytes_equal_str(name, "metrics") ? metrics : clients, fd) == -1) {
+        if (append(bytes_equal_str(name, "metrics") ? metrics : clients, fd, "") == -1) {
             snprintf(error, error_size, "socket activation: more than %d sockets", LISTEN_MAX);
             return -1;
         }
@@ -194,6 +197,25 @@ int listen_inherit(struct listeners *clients, struct listeners *metrics, char *e
     unsetenv("LISTEN_FDS");
     unsetenv("LISTEN_FDNAMES");
     return result;
+}
+
+int listen_adopt(struct listeners *listeners, int fd, const char *asked) {
+    return adopt(fd) ? append(listeners, fd, asked) : -1;
+}
+
+unsigned listen_move(struct listeners *to, struct listeners *from, const char *asked) {
+    unsigned moved = 0, left = 0;
+    for (unsigned i = 0; i < from->count; i++) {
+        if (strncmp(from->items[i].asked, asked, LISTEN_ASKED_SIZE - 1) == 0 &&
+            to->count < LISTEN_MAX) {
+            to->items[to->count++] = from->items[i];
+            moved++;
+        } else {
+            from->items[left++] = from->items[i];
+        }
+    }
+    from->count = left;
+    return moved;
 }
 
 void listen_close(struct listeners *listeners) {

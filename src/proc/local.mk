@@ -4,11 +4,13 @@ noinst_LIBRARIES += libproc.a
 libproc_a_SOURCES = \
 	src/proc/accept.c \
 	src/proc/boot.c \
+	src/proc/capacity.c \
 	src/proc/check.c \
 	src/proc/child.c \
 	src/proc/console.c \
 	src/proc/control.c \
 	src/proc/generation.c \
+	src/proc/handover.c \
 	src/proc/listen.c \
 	src/proc/loop_timers.c \
 	src/proc/master.c \
@@ -20,7 +22,9 @@ libproc_a_SOURCES = \
 	src/proc/reap.c \
 	src/proc/reload.c \
 	src/proc/spawn.c \
+	src/proc/successor.c \
 	src/proc/system.c \
+	src/proc/upgrade.c \
 	src/proc/worker.c
 sbin_PROGRAMS += src/optirouted
 src_optirouted_SOURCES = src/proc/main.c
@@ -29,10 +33,12 @@ PROC_LIBS = libproc.a libapi.a libgateway.a libupstream.a libhttp.a libwatch.a l
 src_optirouted_LDADD = $(PROC_LIBS)
 noinst_HEADERS += \
 	include/proc/accept.h \
+	include/proc/capacity.h \
 	include/proc/check.h \
 	include/proc/child.h \
 	include/proc/console.h \
 	include/proc/control.h \
+	include/proc/handover.h \
 	include/proc/listen.h \
 	include/proc/loop_timers.h \
 	include/proc/master.h \

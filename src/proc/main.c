@@ -49,6 +49,7 @@ static int test(const struct options *options) {
         buf_free(&text);
     }
     if (options->test) {
+        check_capacity(conf);
         fprintf(stderr, "configuration %s is ok\n", conf->source);
     }
     conf_free(conf);

@@ -15,12 +15,14 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "master_private.h"
+
+/* Processes whose master was killed end a moment after it. */
+#define ORPHANS_NS (20 * NS_PER_MS)
 
 void master_signals(sigset_t *mask) {
     sigemptyset(mask);
@@ -88,9 +90,19 @@ static void take_signals(struct master *master, int64_t until_ns) {
 }
 
 static void reopen_logs(struct master *master) {
-    const char *path;
-    if (boot_own_logs(master, master->current->conf, &path) == -1) {
-        log_error("cannot make log %s: %s", path, strerror(errno));
+    char error[512];
+    /* Of an upgrade, whoever is told tells the other one too. */
+    if (master->predecessor != 0 && !master->predecessor_serves) {
+        (void)kill(master->predecessor, SIGUSR1);
+    }
+    if (master->upgrade.pid != 0) {
+        (void)kill(master->upgrade.pid, SIGUSR1);
+    }
+    /* After a hand-over older generations may outlive the one that served last. */
+    const struct generation *latest =
+        master->current != NULL ? master->current : master->generations;
+    if (boot_own_logs(master, latest->conf, error, sizeof(error)) == -1) {
+        log_error("%s", error);
     }
     if (log_reopen() == -1) {
         log_error("cannot reopen the error log: %s", strerror(errno));
@@ -111,10 +123,14 @@ static void drain_all(struct master *master, bool metrics_too, int64_t now_ns) {
 
 static void begin_to_leave(struct master *master, int64_t now_ns) {
     log_info("told to end");
-    board_set_word(master->region, BOARD_WORD_DRAINING, 1);
+    if (!master->predecessor_serves) { /* else the old one goes on */
+        board_set_word(master->region, BOARD_WORD_DRAINING, 1);
+        successor_hurry(master, false);
+    }
     if (master->candidate != NULL) {
         reload_give_up(master, "the daemon ends", now_ns);
     }
+    upgrade_give_up(master, "the daemon ends");
     notify_send(&master->notify, NOTIFY_STOPPING);
     master->phase = PHASE_LEAVING;
     master->leave_ns = now_ns + master->current->conf->limits.drain_delay_ms * NS_PER_MS;
@@ -152,40 +168,64 @@ static void leave_turn(struct master *master, int64_t now_ns) {
     }
 }
 
-/* Told twice, or no configuration to serve with: nobody waits for anybody. */
+/* Told twice, or no configuration to serve with: nobody waits for anybody. A master that has taken
+ * over from us is a child too, and goes on. */
 static void kill_all(struct master *master) {
+    upgrade_give_up(master, "the daemon ends");
+    successor_hurry(master, true);
     for (struct generation *generation = master->generations; generation != NULL;
          generation = generation->older) {
         generation_signal(generation, SIGKILL);
     }
-    while (waitpid(-1, NULL, 0) > 0 || errno == EINTR) {
-        continue;
+    for (struct generation *generation = master->generations; generation != NULL;
+         generation = generation->older) {
+        generation_bury(generation, master->region);
     }
 }
 
-static void announce_turn(struct master *master) {
-    if (!master->announced && master->current != NULL && master->phase == PHASE_SERVING &&
-        generation_is_ready(master->current)) {
-        master->announced = true;
-        master->current->state = GENERATION_SERVING;
-        boot_announce(master);
-        console_finish(&master->console, 0);
-        notify_send(&master->notify, NOTIFY_READY);
+/* -1: an upgrade that cannot be. */
+static int announce_turn(struct master *master) {
+    if (master->announced || master->current == NULL || master->phase != PHASE_SERVING ||
+        !generation_is_ready(master->current)) {
+        return 0;
     }
+    master->announced = true;
+    master->current->state = GENERATION_SERVING;
+    if (master->predecessor != 0) {
+        return successor_take_over(master);
+    }
+    boot_announce(master);
+    console_finish(&master->console, 0);
+    notify_send(&master->notify, NOTIFY_READY);
+    return 0;
 }
 
-static void reload_or_reopen(struct master *master, int64_t now_ns) {
-    if (master->wants_reload && master->candidate == NULL) { /* else it waits for its turn */
+/* One of these at a time; what comes meanwhile waits for its turn. */
+static void reload_or_upgrade(struct master *master, int64_t now_ns) {
+    if (master->predecessor_serves) {
+        return;
+    }
+    if (master->upgrade.pid != 0) {
+        if (master->wants_upgrade) {
+            master->wants_upgrade = false;
+            log_info("an upgrade is under way already");
+        }
+        return;
+    }
+    if (master->wants_reload && master->candidate == NULL) {
         master->wants_reload = false;
         reload_begin(master, now_ns);
     }
-    if (master->wants_reopen) {
+    if (master->wants_upgrade && master->candidate == NULL) {
+        master->wants_upgrade = false;
+        upgrade_begin(master, now_ns);
+    }
+}
+
+static void reopen_turn(struct master *master) {
+    if (master->wants_reopen && master->generations != NULL) {
         master->wants_reopen = false;
         reopen_logs(master);
-    }
-    if (master->wants_upgrade) {
-        master->wants_upgrade = false;
-        log_warn("this version cannot replace its binary while it runs; restart it instead");
     }
 }
 
@@ -199,8 +239,8 @@ static void watchdog_turn(struct master *master, int64_t now_ns) {
 static void count_dropped(struct master *master) {
     uint64_t dropped = log_dropped();
     if (dropped > master->dropped_counted) {
-        metric_add(&master->counters, METRIC_LOG_DROPPED, dropped - master->dropped_counted, 0, 0,
-                   0);
+        metric_add_shared(&master->counters, METRIC_LOG_DROPPED, dropped - master->dropped_counted,
+                          0, 0, 0);
         master->dropped_counted = dropped;
     }
 }
@@ -213,6 +253,15 @@ static int64_t next_turn_ns(const struct master *master, int64_t now_ns) {
     if (master->phase == PHASE_LEAVING && master->leave_ns < next_ns) {
         next_ns = master->leave_ns;
     }
+    if (master->upgrade.pid != 0 && master->upgrade.deadline_ns < next_ns) {
+        next_ns = master->upgrade.deadline_ns;
+    }
+    if (successor_next_ns(master) < next_ns) {
+        next_ns = successor_next_ns(master);
+    }
+    if (master->orphans_wait && now_ns + ORPHANS_NS < next_ns) {
+        next_ns = now_ns + ORPHANS_NS;
+    }
     return next_ns;
 }
 
@@ -220,6 +269,7 @@ static int64_t next_turn_ns(const struct master *master, int64_t now_ns) {
 static int serve(struct master *master) {
     for (;;) {
         int64_t now_ns = clock_mono_ns();
+        upgrade_turn(master, now_ns); /* first: who has taken over decides what signals mean */
         reap_children(master, now_ns);
         if (master->quits > 1) {
             log_info("told to end now");
@@ -234,12 +284,18 @@ static int serve(struct master *master) {
             return 2;
         }
         leave_turn(master, now_ns);
+        reopen_turn(master);
         if (master->phase == PHASE_SERVING) {
-            reload_or_reopen(master, now_ns);
+            reload_or_upgrade(master, now_ns);
         }
+        master->orphans_wait = reap_orphans(master);
         generations_turn(master, now_ns);
         reload_turn(master, now_ns);
-        announce_turn(master);
+        successor_turn(master, now_ns);
+        if (announce_turn(master) == -1) {
+            kill_all(master);
+            return 2;
+        }
         watchdog_turn(master, now_ns);
         count_dropped(master);
         if (master->phase == PHASE_DRAINING && master->generations == NULL) {
@@ -257,6 +313,8 @@ int master_run(const struct options *options, struct conf *conf) {
         .pid_path = "",
         .notify = {.fd = -1},
         .pid_fd = -1,
+        .upgrade = {.fd = -1},
+        .foreign_fd = -1,
         .life_read = -1,
         .life_write = -1,
         .bell_read = -1,

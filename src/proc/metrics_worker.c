@@ -1,7 +1,8 @@
 /* metrics_worker: GET /metrics on an address of its own, and nothing else. See proc/worker.h.
  *
- * It reads the region without locks, so it answers however busy or stuck the workers are. It does
- * not count its own requests.
+ * It reads the region without locks, so it answers however busy or stuck the workers are, and who
+ * holds connections to it without asking is pushed out by who asks. It does not count its own
+ * requests.
  */
 #include "config.h"
 
@@ -11,9 +12,10 @@
 #include "proc/worker.h"
 #include "watch/prometheus.h"
 
-#define MAX_CONNECTIONS 256
+#define MAX_CONNECTIONS 192 /* more are answered once each */
 #define MAX_BODY_BYTES 4096 /* nobody has a reason to send one */
 #define BODY_MS 10000
+#define ABOVE_MS 1000
 #define EXPOSITION_LIMIT ((size_t)16 * 1024 * 1024)
 
 struct metrics_worker {
@@ -99,9 +101,14 @@ static int build(struct metrics_worker *worker, const struct child_env *env) {
     if (child_confine(env) == -1 || child_open(&worker->child, env, &hooks) == -1) {
         return 1;
     }
+    struct capacity capacity = capacity_of(MAX_CONNECTIONS, 1, system_file_limit());
     struct http_limits limits = {
         .max_body_bytes = MAX_BODY_BYTES,
-        .max_connections = MAX_CONNECTIONS,
+        .max_input_bytes = (MAX_CONNECTIONS + capacity.above) * MAX_BODY_BYTES,
+        .max_above = capacity.above,
+        .above_ms = ABOVE_MS,
+        .busy_answer = BYTES_LITERAL("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"
+                                     "Content-Length: 0\r\nConnection: close\r\n\r\n"),
         .header_timeout_ms = env->conf->limits.header_timeout_ms,
         .keepalive_ms = env->conf->limits.keepalive_ms,
         .body_idle_ms = BODY_MS,
@@ -117,7 +124,7 @@ static int build(struct metrics_worker *worker, const struct child_env *env) {
         log_error("no memory");
         return 1;
     }
-    return child_serve(&worker->child, server, NULL) == -1 ? 1 : 0;
+    return child_serve(&worker->child, server, NULL, &capacity) == -1 ? 1 : 0;
 }
 
 int metrics_worker_main(const struct child_env *env) {

@@ -4,6 +4,7 @@
 #include "proc/notify.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -80,14 +81,40 @@ void notify_compose(struct buf *out, enum notify_event event, int64_t mono_ns, i
     }
 }
 
-void notify_send(const struct notify *notify, enum notify_event event) {
+static void send_event(const struct notify *notify, enum notify_event event, pid_t pid) {
     if (notify->fd == -1) {
         return;
     }
     char memory[128];
     struct buf text;
     buf_init_fixed(&text, memory, sizeof(memory));
-    notify_compose(&text, event, clock_mono_ns(), getpid());
+    notify_compose(&text, event, clock_mono_ns(), pid);
     (void)sendto(notify->fd, text.data, text.size, MSG_NOSIGNAL,
                  (const struct sockaddr *)&notify->address, notify->address_size);
+}
+
+void notify_export(const struct notify *notify) {
+    if (notify->fd == -1) {
+        return;
+    }
+    char name[sizeof(notify->address.sun_path) + 1] = "";
+    size_t length = notify->address_size - offsetof(struct sockaddr_un, sun_path);
+    memcpy(name, notify->address.sun_path, length);
+    if (name[0] == '\0') {
+        name[0] = '@';
+    }
+    (void)setenv("NOTIFY_SOCKET", name, 1);
+    if (notify->watchdog_ns > 0) {
+        char usec[32];
+        snprintf(usec, sizeof(usec), "%lld", (long long)(2 * notify->watchdog_ns / NS_PER_US));
+        (void)setenv("WATCHDOG_USEC", usec, 1);
+    }
+}
+
+void notify_hand_over(const struct notify *notify, pid_t successor) {
+    send_event(notify, NOTIFY_READY, successor);
+}
+
+void notify_send(const struct notify *notify, enum notify_event event) {
+    send_event(notify, event, getpid());
 }

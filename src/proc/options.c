@@ -94,7 +94,7 @@ static int take_option(struct options *options, int letter, struct buf *error) {
 }
 
 int options_parse(struct options *options, int argc, char **argv, struct buf *error) {
-    *options = (struct options){.task = OPTIONS_RUN};
+    *options = (struct options){.task = OPTIONS_RUN, .program = argc > 0 ? argv[0] : ""};
     char letters[2 * ROWS + 2];
     struct buf text;
     buf_init_fixed(&text, letters, sizeof(letters));

@@ -11,9 +11,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "base/bytes.h"
+#include "base/text.h"
 
 #define PIDFILE_MODE 0644
 #define PIDFILE_MAX_BYTES 32 /* a larger file is somebody else's */
@@ -31,9 +32,21 @@ static void explain(char *error, size_t error_size, const char *format, ...) {
     va_end(args);
 }
 
+static void explain_write(char *error, size_t error_size, const char *path) {
+    int reason = errno;
+    explain(error, error_size, "cannot write pid file %s: %s%s", path, strerror(reason),
+            text_file_advice(reason));
+}
+
 static int lock_whole(int fd) {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     return fcntl(fd, F_SETLK, &lock);
+}
+
+/* Who holds the lock that lock_whole did not get; 0: nobody any more. */
+static pid_t holder(int fd) {
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    return fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK ? lock.l_pid : 0;
 }
 
 static bool is_same_file(int fd, const char *path) {
@@ -75,14 +88,14 @@ static int make_fresh(const char *fresh_path) {
 
 /* Puts the fresh file in the place of one that nobody holds. Holding the old one's lock meanwhile
  * keeps other starters out. */
-static enum claim replace_old(int old, const char *fresh_path, const char *path, char *error,
-                              size_t error_size) {
+static enum claim replace_old(int old, const char *fresh_path, const char *path, pid_t predecessor,
+                              char *error, size_t error_size) {
     struct stat stat;
     if (fstat(old, &stat) == -1 || !S_ISREG(stat.st_mode) || stat.st_size > PIDFILE_MAX_BYTES) {
         explain(error, error_size, "pid file %s exists and is no pid file", path);
         return CLAIM_FAILED;
     }
-    if (lock_whole(old) == -1) {
+    if (lock_whole(old) == -1 && (predecessor == 0 || holder(old) != predecessor)) {
         explain(error, error_size, "another optirouted (pid %d) holds %s", (int)read_number(old),
                 path);
         return CLAIM_FAILED;
@@ -91,20 +104,20 @@ static enum claim replace_old(int old, const char *fresh_path, const char *path,
         return CLAIM_AGAIN;
     }
     if (rename(fresh_path, path) == -1) {
-        explain(error, error_size, "cannot write pid file %s: %s", path, strerror(errno));
+        explain_write(error, error_size, path);
         return CLAIM_FAILED;
     }
     return CLAIM_DONE;
 }
 
-static enum claim claim_path(const char *fresh_path, const char *path, char *error,
-                             size_t error_size) {
+static enum claim claim_path(const char *fresh_path, const char *path, pid_t predecessor,
+                             char *error, size_t error_size) {
     if (link(fresh_path, path) == 0) {
         (void)unlink(fresh_path);
         return CLAIM_DONE;
     }
     if (errno != EEXIST) {
-        explain(error, error_size, "cannot write pid file %s: %s", path, strerror(errno));
+        explain_write(error, error_size, path);
         return CLAIM_FAILED;
     }
     int old = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -115,39 +128,81 @@ static enum claim claim_path(const char *fresh_path, const char *path, char *err
         explain(error, error_size, "cannot open pid file %s: %s", path, strerror(errno));
         return CLAIM_FAILED;
     }
-    enum claim claim = replace_old(old, fresh_path, path, error, error_size);
+    enum claim claim = replace_old(old, fresh_path, path, predecessor, error, error_size);
     close(old);
     return claim;
 }
 
-int pidfile_create(const char *path, char *error, size_t error_size) {
+static int fresh_path_of(const char *path, pid_t pid, char out[PATH_MAX]) {
+    int length = snprintf(out, PATH_MAX, "%s.%d", path, (int)pid);
+    return length < 0 || length >= PATH_MAX ? -1 : 0;
+}
+
+int pidfile_prepare(const char *path, char *error, size_t error_size) {
     char fresh_path[PATH_MAX];
-    int length = snprintf(fresh_path, sizeof(fresh_path), "%s.%d", path, (int)getpid());
-    if (length < 0 || (size_t)length >= sizeof(fresh_path)) {
+    if (fresh_path_of(path, getpid(), fresh_path) == -1) {
         explain(error, error_size, "pid file: the path is too long");
         return -1;
     }
     int fd = make_fresh(fresh_path);
     if (fd == -1) {
-        explain(error, error_size, "cannot write pid file %s: %s", path, strerror(errno));
-        return -1;
+        explain_write(error, error_size, path);
     }
+    return fd;
+}
+
+int pidfile_place(const char *path, pid_t predecessor, char *error, size_t error_size) {
+    char fresh_path[PATH_MAX];
     enum claim claim = CLAIM_AGAIN;
+    (void)fresh_path_of(path, getpid(), fresh_path); /* it fitted before */
     for (int i = 0; i < PIDFILE_ATTEMPTS && claim == CLAIM_AGAIN; i++) {
-        claim = claim_path(fresh_path, path, error, error_size);
-    }
-    if (claim == CLAIM_DONE) {
-        return fd;
+        claim = claim_path(fresh_path, path, predecessor, error, error_size);
     }
     if (claim == CLAIM_AGAIN) {
         explain(error, error_size, "pid file %s changes all the time: several are starting", path);
     }
-    (void)unlink(fresh_path);
+    return claim == CLAIM_DONE ? 0 : -1;
+}
+
+int pidfile_create(const char *path, char *error, size_t error_size) {
+    int fd = pidfile_prepare(path, error, error_size);
+    if (fd != -1 && pidfile_place(path, 0, error, error_size) == -1) {
+        pidfile_remove(path, fd);
+        return -1;
+    }
+    return fd;
+}
+
+bool pidfile_is_held_by_another(const char *path, pid_t predecessor) {
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd == -1) {
+        return false;
+    }
+    pid_t pid = holder(fd);
     close(fd);
-    return -1;
+    return pid != 0 && pid != predecessor;
+}
+
+void pidfile_discard(const char *path, pid_t pid) {
+    char fresh_path[PATH_MAX];
+    if (fresh_path_of(path, pid, fresh_path) == 0) {
+        (void)unlink(fresh_path);
+    }
+}
+
+void pidfile_touch(int fd) {
+    struct timespec times[2];
+    (void)clock_gettime(CLOCK_REALTIME, &times[0]); /* UTIME_NOW is as coarse as a tick */
+    times[1] = times[0];
+    (void)futimens(fd, times);
+}
+
+bool pidfile_is_ours(const char *path, int fd) {
+    return is_same_file(fd, path);
 }
 
 void pidfile_remove(const char *path, int fd) {
+    pidfile_discard(path, getpid()); /* one that was never placed */
     if (is_same_file(fd, path)) {
         (void)unlink(path);
     }

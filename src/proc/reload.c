@@ -59,9 +59,9 @@ static void keep_restart_keys(const struct master *master, struct conf *fresh) {
 
 /* The log files of the new configuration are there and ours. */
 static int move_logs(const struct master *master, const struct conf *conf) {
-    const char *path;
-    if (boot_own_logs(master, conf, &path) == -1) {
-        log_error("%s: %s", path, strerror(errno));
+    char error[512];
+    if (boot_own_logs(master, conf, error, sizeof(error)) == -1) {
+        log_error("%s", error);
         return -1;
     }
     if (strcmp(conf->error_log, master->current->conf->error_log) != 0 &&
@@ -104,6 +104,7 @@ void reload_begin(struct master *master, int64_t now_ns) {
         return;
     }
     keep_restart_keys(master, conf);
+    check_capacity(conf);
     struct labels labels;
     char error[512];
     if (labels_bind(&labels, conf, master->region, error, sizeof(error)) == -1) {

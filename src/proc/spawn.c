@@ -13,6 +13,8 @@
 #include "master_private.h"
 #include "proc/worker.h"
 
+/* So often a child that follows a bad start may say what is wrong. */
+#define REPEAT_NS (60 * NS_PER_S)
 #define SPAWN_RETRY_NS (100 * NS_PER_MS)
 
 int64_t spawn_backoff(int64_t *backoff_ns, const struct spawn_death *death) {
@@ -48,6 +50,10 @@ static void drop_master_things(struct master *master, const struct seat *seat) {
     if (master->pid_fd != -1) {
         close(master->pid_fd);
     }
+    if (master->upgrade.fd != -1) {
+        close(master->upgrade.fd);
+    }
+    successor_forget(master);
     if (master->console.fd != -1 && master->console.fd != STDERR_FILENO) {
         close(master->console.fd);
     }
@@ -58,6 +64,9 @@ static _Noreturn void become_child(struct master *master, const struct generatio
                                    const struct seat *seat, int slot) {
     const char *metrics_address = master->metrics.count > 0 ? master->metrics.items[0].name : "";
     drop_master_things(master, seat);
+    if (master->predecessor_serves && !master->options->foreground) {
+        (void)system_detach_stdio(); /* stderr is the pipe to the old master */
+    }
     bool is_metrics = seat->role == BOARD_METRICS;
     struct child_env env = {
         .conf = generation->conf,
@@ -71,10 +80,23 @@ static _Noreturn void become_child(struct master *master, const struct generatio
         .listeners = is_metrics ? &master->metrics : &master->clients,
         .metrics_address = metrics_address,
         .master = master->pid,
+        .waits = master->predecessor_serves,
         .life_fd = master->life_read,
         .bell_fd = master->bell_write,
     };
     exit(is_metrics ? metrics_worker_main(&env) : worker_main(&env));
+}
+
+/* Would it only say what the one before it has said? */
+static bool is_repeat(struct master *master, const struct seat *seat, int64_t now_ns) {
+    if (seat->backoff_ns == 0) {
+        return false;
+    }
+    if (master->repeat_said_ns != 0 && now_ns - master->repeat_said_ns < REPEAT_NS) {
+        return true;
+    }
+    master->repeat_said_ns = now_ns;
+    return false;
 }
 
 void spawn_seat(struct master *master, struct generation *generation, struct seat *seat) {
@@ -90,8 +112,10 @@ void spawn_seat(struct master *master, struct generation *generation, struct sea
         seat->due_ns = now_ns + SPAWN_RETRY_NS;
         return;
     }
+    bool repeats = is_repeat(master, seat, now_ns);
     pid_t pid = fork();
     if (pid == 0) {
+        log_mute(repeats);
         become_child(master, generation, seat, slot);
     }
     if (pid == -1) {

@@ -17,11 +17,13 @@
 #include "gateway/gateway.h"
 #include "proc/loop_timers.h"
 #include "proc/spawn.h"
+#include "shm/wake.h"
 #include "upstream/upstream.h"
 
 #define BODY_IDLE_MS 10000
 #define BODY_PER_MIB_MS 30000
 #define SEND_STALL_MS 30000
+#define ABOVE_MS 1000
 #define STREAM_BUFFER_BYTES ((size_t)256 * 1024)
 #define OWN_MAPPING_BYTES (4 * 1024 * 1024)
 #define SPARE_HEAP_BYTES (8 * 1024 * 1024)
@@ -35,6 +37,7 @@ struct worker {
     struct upstream *upstream;
     struct gateway *gateway;
     struct api *api;
+    struct event wake; /* an answer that others brought, or a leader that died */
 };
 
 static void on_tick(struct child *child) {
@@ -64,12 +67,13 @@ static bool is_busy(struct child *child) {
 static const struct child_hooks hooks = {
     .tick = on_tick, .reopen = on_reopen, .give_up = on_give_up, .is_busy = is_busy};
 
-static struct http_limits limits_of(const struct conf *conf) {
-    /* The daemon's connections, split among its workers, rounded up. */
-    int64_t share = (conf->limits.max_connections + conf->workers - 1) / conf->workers;
+static struct http_limits limits_of(const struct conf *conf, const struct capacity *capacity) {
     return (struct http_limits){
         .max_body_bytes = conf->limits.max_body,
-        .max_connections = share,
+        .max_input_bytes = capacity->body_bytes,
+        .max_above = capacity->above,
+        .above_ms = ABOVE_MS,
+        .busy_answer = api_busy_answer,
         .header_timeout_ms = conf->limits.header_timeout_ms,
         .keepalive_ms = conf->limits.keepalive_ms,
         .body_idle_ms = BODY_IDLE_MS,
@@ -79,16 +83,25 @@ static struct http_limits limits_of(const struct conf *conf) {
     };
 }
 
+/* What is wrong with a file may be that there is no descriptor for it: that is not the
+ * configuration's fault and passes. */
+static int status_of(int reason) {
+    bool passes = reason == EMFILE || reason == ENFILE || reason == ENOMEM || reason == ENOSPC;
+    return passes ? 1 : SPAWN_EXIT_CONFIGURATION;
+}
+
 /* 0, or the exit status; logged. */
 static int read_tls(struct worker *worker, const struct conf *conf) {
     if (conf->tls.certificate[0] == '\0') {
         return 0;
     }
     char error[1024];
+    errno = 0; /* OpenSSL keeps what the system said of the files */
     worker->tls = tls_context_new(conf->tls.certificate, conf->tls.key, error, sizeof(error));
     if (worker->tls == NULL) {
+        int status = status_of(errno);
         log_error("tls: %s", error);
-        return SPAWN_EXIT_CONFIGURATION;
+        return status;
     }
     return 0;
 }
@@ -121,6 +134,25 @@ static int build_gateway(struct worker *worker, const struct child_env *env) {
     return 0;
 }
 
+static void on_wake(evutil_socket_t fd, short what, void *argument) {
+    (void)fd;
+    (void)what;
+    struct worker *worker = argument;
+    wake_take(worker->child.env->region, worker->child.env->slot);
+    gateway_wake(worker->gateway);
+}
+
+static int listen_for_wakes(struct worker *worker) {
+    const struct child_env *env = worker->child.env;
+    if (event_assign(&worker->wake, worker->child.base, wake_fd(env->region, env->slot),
+                     EV_READ | EV_PERSIST, on_wake, worker) == -1 ||
+        event_add(&worker->wake, NULL) == -1) {
+        log_error("no event loop: %s", strerror(errno));
+        return -1;
+    }
+    return 0;
+}
+
 /* 0 when ready, else the exit status; logged. */
 static int build(struct worker *worker, const struct child_env *env) {
     const struct conf *conf = env->conf;
@@ -134,20 +166,26 @@ static int build(struct worker *worker, const struct child_env *env) {
     }
     worker->access_log = access_log_open(conf->access_log);
     if (worker->access_log == NULL) {
+        status = status_of(errno);
         log_error("access log %s: %s", conf->access_log, strerror(errno));
-        return SPAWN_EXIT_CONFIGURATION;
+        return status;
     }
-    if (child_open(&worker->child, env, &hooks) == -1 || build_gateway(worker, env) == -1) {
+    if (child_open(&worker->child, env, &hooks) == -1 || build_gateway(worker, env) == -1 ||
+        listen_for_wakes(worker) == -1) {
         return 1;
     }
-    struct http_limits limits = limits_of(conf);
+    struct capacity capacity =
+        capacity_of(conf->limits.max_connections, conf->workers, system_file_limit());
+    capacity.body_bytes = capacity_body_bytes(system_memory(), conf->cache.size,
+                                              conf->limits.max_body, conf->workers);
+    struct http_limits limits = limits_of(conf, &capacity);
     struct http_server *server =
         http_server_new(worker->child.base, &limits, &api_callbacks, worker->api);
     if (server == NULL) {
         log_error("no memory");
         return 1;
     }
-    return child_serve(&worker->child, server, worker->tls) == -1 ? 1 : 0;
+    return child_serve(&worker->child, server, worker->tls, &capacity) == -1 ? 1 : 0;
 }
 
 /* In the reverse order of build. Requests under way end with their connections. */

@@ -7,11 +7,15 @@
 #include "config.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "base/panic.h"
 #include "region_layout.h"
 
-#define ROLE_MASK UINT64_C(0xffffffff)
+#define ROLE_MASK UINT64_C(0xff)
+#define MASTER_SHIFT 8
+#define MASTER_MASK UINT64_C(0xffffff) /* Linux has no process id above 2^22 */
+#define INCARNATION_SHIFT 32
 
 static struct board_slot *slot_of(const struct region *region, int slot) {
     ASSERT(slot >= 0 && slot < REGION_SLOTS);
@@ -28,6 +32,14 @@ static enum board_role role_of(const struct board_slot *slot) {
     return (enum board_role)(atomic_load_explicit(&slot->claim, memory_order_acquire) & ROLE_MASK);
 }
 
+static pid_t master_of(uint64_t claim) {
+    return (pid_t)(claim >> MASTER_SHIFT & MASTER_MASK);
+}
+
+static uint64_t with_master(uint64_t claim, pid_t master) {
+    return (claim & ~(MASTER_MASK << MASTER_SHIFT)) | (uint64_t)master << MASTER_SHIFT;
+}
+
 static void clear_gauges(struct board_slot *slot) {
     atomic_store_explicit(&slot->gauges.connections, 0, memory_order_relaxed);
     atomic_store_explicit(&slot->gauges.connections_idle, 0, memory_order_relaxed);
@@ -37,13 +49,24 @@ static void clear_gauges(struct board_slot *slot) {
     }
 }
 
+/* Two masters may claim at once: the larger number stays. */
+static void raise_seen(struct region *region, uint32_t count) {
+    uint32_t seen = atomic_load_explicit(&region->header->slots_seen, memory_order_relaxed);
+    while (seen < count &&
+           !atomic_compare_exchange_weak_explicit(&region->header->slots_seen, &seen, count,
+                                                  memory_order_release, memory_order_relaxed)) {
+        continue;
+    }
+}
+
 int board_claim(struct region *region, enum board_role role, uint32_t generation) {
     ASSERT(role != BOARD_FREE);
     for (int i = 0; i < REGION_SLOTS; i++) {
         struct board_slot *slot = region_slot(region, i);
         uint64_t claim = atomic_load_explicit(&slot->claim, memory_order_relaxed);
         if ((claim & ROLE_MASK) != BOARD_FREE ||
-            !atomic_compare_exchange_strong_explicit(&slot->claim, &claim, claim | (uint64_t)role,
+            !atomic_compare_exchange_strong_explicit(&slot->claim, &claim,
+                                                     with_master(claim, getpid()) | (uint64_t)role,
                                                      memory_order_acq_rel, memory_order_relaxed)) {
             continue;
         }
@@ -56,10 +79,7 @@ int board_claim(struct region *region, enum board_role role, uint32_t generation
         atomic_store_explicit(&slot->last_beat_ms, region_now_ms(region), memory_order_relaxed);
         atomic_store_explicit(&slot->claimed_ms, region_now_ms(region), memory_order_relaxed);
         slot->last_words[0] = '\0';
-        if (slots_seen(region) < i + 1) {
-            atomic_store_explicit(&region->header->slots_seen, (uint32_t)i + 1,
-                                  memory_order_release);
-        }
+        raise_seen(region, (uint32_t)i + 1);
         return i;
     }
     return -1;
@@ -75,7 +95,7 @@ void board_release(struct region *region, int slot) {
     atomic_store_explicit(&place->pid, 0, memory_order_relaxed);
     atomic_store_explicit(&place->state, BOARD_STARTING, memory_order_relaxed);
     uint64_t claim = atomic_load_explicit(&place->claim, memory_order_relaxed);
-    uint64_t freed = ((claim >> 32) + 1) << 32 | BOARD_FREE;
+    uint64_t freed = ((claim >> INCARNATION_SHIFT) + 1) << INCARNATION_SHIFT | BOARD_FREE;
     atomic_store_explicit(&place->claim, freed, memory_order_release);
 }
 
@@ -120,7 +140,18 @@ uint32_t board_generation(const struct region *region, int slot) {
 
 uint32_t board_incarnation(const struct region *region, int slot) {
     uint64_t claim = atomic_load_explicit(&slot_of(region, slot)->claim, memory_order_acquire);
-    return (uint32_t)(claim >> 32);
+    return (uint32_t)(claim >> INCARNATION_SHIFT);
+}
+
+pid_t board_master(const struct region *region, int slot) {
+    return master_of(atomic_load_explicit(&slot_of(region, slot)->claim, memory_order_acquire));
+}
+
+bool board_adopt(struct region *region, int slot, pid_t master) {
+    struct board_slot *place = slot_of(region, slot);
+    uint64_t claim = atomic_load_explicit(&place->claim, memory_order_acquire);
+    return (claim & ROLE_MASK) != BOARD_FREE && master_of(claim) == master &&
+           atomic_compare_exchange_strong(&place->claim, &claim, with_master(claim, getpid()));
 }
 
 enum board_state board_state(const struct region *region, int slot) {
@@ -183,6 +214,25 @@ int64_t board_outstanding(const struct region *region, unsigned provider) {
         sum += atomic_load(&region_slot(region, i)->outstanding[provider]);
     }
     return sum;
+}
+
+/* As for attempts: told first, then summed. */
+bool board_take_connection(struct region *region, int slot, int64_t own, int64_t most) {
+    _Atomic int64_t *gauge = &slot_of(region, slot)->gauges.connections;
+    int64_t sum = 0;
+    int seen = slots_seen(region);
+    atomic_store(gauge, own + 1);
+    for (int i = 0; i < seen; i++) {
+        const struct board_slot *other = region_slot(region, i);
+        if (role_of(other) == BOARD_WORKER) {
+            sum += atomic_load(&other->gauges.connections);
+        }
+    }
+    if (sum > most) {
+        atomic_store(gauge, own);
+        return false;
+    }
+    return true;
 }
 
 /* Plain bytes without a lock: the owner writes them once, dying, and the master reads them after it
@@ -252,4 +302,19 @@ void board_set_word(struct region *region, enum board_word word, int64_t value) 
 int64_t board_get_word(const struct region *region, enum board_word word) {
     ASSERT(word < BOARD_WORD_COUNT);
     return atomic_load_explicit(&region->header->board_words[word], memory_order_acquire);
+}
+
+void board_add_word(struct region *region, enum board_word word, int64_t value) {
+    ASSERT(word < BOARD_WORD_COUNT);
+    atomic_fetch_add(&region->header->board_words[word], value);
+}
+
+int64_t board_raise_word(struct region *region, enum board_word word, int64_t value) {
+    ASSERT(word < BOARD_WORD_COUNT);
+    _Atomic int64_t *place = &region->header->board_words[word];
+    int64_t before = atomic_load(place);
+    while (before < value && !atomic_compare_exchange_weak(place, &before, value)) {
+        continue;
+    }
+    return before < value ? value : before;
 }

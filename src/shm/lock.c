@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "shm/lock.h"
 
 /* The ThreadSanitizer of Debian 12 (gcc 12, clang 14) knows every lock call but clocklock and would
@@ -102,6 +103,7 @@ enum lock_result lock_take(struct lock *lock, struct lock_patience *patience) {
         error = wait_a_little(lock, patience);
     }
     if (error == 0) {
+        FAILPOINT("lock.take.1");
         return LOCK_HELD;
     }
     if (error != EOWNERDEAD) {
@@ -111,27 +113,34 @@ enum lock_result lock_take(struct lock *lock, struct lock_patience *patience) {
         return LOCK_TIMEOUT;
     }
     if (atomic_load_explicit(&lock->dirty, memory_order_acquire) != 0) {
+        FAILPOINT("lock.take.2");
         return LOCK_HELD_DIRTY;
     }
+    FAILPOINT("lock.repair.1");
     pthread_mutex_consistent(&lock->mutex);
     return LOCK_HELD_CLEAN;
 }
 
 void lock_repaired(struct lock *lock) {
     atomic_store_explicit(&lock->dirty, 0, memory_order_release);
+    FAILPOINT("lock.repair.2");
     pthread_mutex_consistent(&lock->mutex);
+    FAILPOINT("lock.repair.3");
 }
 
 /* An exchange, not a store: nothing that follows may be moved before it (a release store would let
  * it), for a killed holder must never have changed bytes while dirty still said 0. */
 void lock_change_begin(struct lock *lock) {
     atomic_exchange_explicit(&lock->dirty, 1, memory_order_acq_rel);
+    FAILPOINT("lock.change.1");
 }
 
 void lock_change_end(struct lock *lock) {
     atomic_store_explicit(&lock->dirty, 0, memory_order_release);
+    FAILPOINT("lock.change.2");
 }
 
 void lock_release(struct lock *lock) {
+    FAILPOINT("lock.release.1");
     pthread_mutex_unlock(&lock->mutex);
 }

@@ -22,7 +22,10 @@
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/hash.h"
+#include "base/text.h"
+#include "flight_layout.h"
 #include "region_layout.h"
+#include "shm/totals.h"
 #include "store_layout.h"
 
 #define SHARD_WANTED_BYTES (INT64_C(4) << 20)
@@ -35,9 +38,9 @@ static size_t align_up(size_t value, size_t unit) {
 
 void region_fail(char *error, size_t error_size, const char *what, const char *path, int reason) {
     bool is_file = path != NULL && path[0] != '\0';
-    snprintf(error, error_size, "%s%s: %s%s%s", is_file ? "cache.file " : "shared memory",
+    snprintf(error, error_size, "%s%s: %s%s%s%s", is_file ? "cache.file " : "shared memory",
              is_file ? path : "", what, reason != 0 ? ": " : "",
-             reason != 0 ? strerror(reason) : "");
+             reason != 0 ? strerror(reason) : "", is_file ? text_file_advice(reason) : "");
 }
 
 /* Largest power of two not above store_bytes / 4 MiB, 1 to 256. */
@@ -60,10 +63,14 @@ static void plan_geometry(const struct region_params *params, struct region_geom
         at->names[kind] = end;
         end += sizeof(struct names_table) + capacity[kind] * REGION_NAME_SIZE;
     }
+    at->catalogue = end;
+    at->catalogue_bytes = params->catalogue.size;
+    end += align_up(at->catalogue_bytes, REGION_LINE);
     at->slots = align_up(end, REGION_PAGE);
     at->rows = align_up(at->slots + REGION_SLOTS * sizeof(struct board_slot), REGION_PAGE);
     at->row_bytes = align_up(params->counter_cells * sizeof(counter_cell), REGION_LINE);
-    at->history = align_up(at->rows + REGION_ROWS * at->row_bytes, REGION_PAGE);
+    at->flights = align_up(at->rows + REGION_ROWS * at->row_bytes, REGION_PAGE);
+    at->history = align_up(at->flights + FLIGHTS_MAX * sizeof(struct flight_entry), REGION_PAGE);
     at->store = align_up(at->history + history_bytes(), REGION_PAGE);
     at->shard_count = params->store_bytes == 0 ? 0 : count_shards(params->store_bytes);
     at->shard_bytes = 0;
@@ -108,6 +115,30 @@ uint64_t region_header_check(const struct region_header *header) {
     return hash64(header, offsetof(struct region_header, check), REGION_MAGIC);
 }
 
+uint64_t region_directory_check(const struct region_directory *directory) {
+    return hash64(directory, offsetof(struct region_directory, check), REGION_MAGIC);
+}
+
+static void fill_directory(const struct region_geometry *at, uint32_t cells,
+                           struct region_directory *directory) {
+    *directory = (struct region_directory){
+        .version = REGION_DIRECTORY_VERSION,
+        .row_count = REGION_ROWS,
+        .rows = at->rows,
+        .row_bytes = at->row_bytes,
+        .row_used = offsetof(struct region_header, row_used),
+        .cells = cells,
+        .name_size = REGION_NAME_SIZE,
+        .names_capacity = {REGION_PROVIDERS, REGION_PAIRS, REGION_ROUTES},
+        .catalogue_bytes = (uint32_t)at->catalogue_bytes,
+        .catalogue = at->catalogue,
+    };
+    for (unsigned kind = 0; kind < REGION_NAME_KINDS; kind++) {
+        directory->names[kind] = at->names[kind];
+    }
+    directory->check = region_directory_check(directory);
+}
+
 int region_identify(const struct region_geometry *at, const struct region_params *params,
                     struct region_header *header) {
     header->magic = REGION_MAGIC;
@@ -123,6 +154,7 @@ int region_identify(const struct region_geometry *at, const struct region_params
         return -1;
     }
     header->check = region_header_check(header);
+    fill_directory(at, params->counter_cells, &header->directory);
     return 0;
 }
 
@@ -141,6 +173,10 @@ static int format_store(struct region *region) {
 /* From zeros or from what the file held to a region that can be used. The state comes last: until
  * then the next start begins where this one did. */
 static int prepare(struct region *region, const struct region_params *params) {
+    if (region->report.origin == REGION_INHERITED) {
+        region_resume_names(region); /* and nothing else: others use all of it this moment */
+        return 0;
+    }
     if (!region->is_file && region_identify(&region->at, params, region->header) == -1) {
         return -1;
     }
@@ -148,6 +184,10 @@ static int prepare(struct region *region, const struct region_params *params) {
         return -1;
     }
     if (region->report.origin == REGION_NEW) {
+        if (params->catalogue.size > 0) {
+            memcpy(region->base + region->at.catalogue, params->catalogue.data,
+                   params->catalogue.size);
+        }
         region_start_time(region, params);
     } else if (region_attach(region, params) == -1) {
         return -1;
@@ -155,6 +195,20 @@ static int prepare(struct region *region, const struct region_params *params) {
     FAILPOINT("region.form.3");
     atomic_store_explicit(&region->header->state, REGION_WHOLE, memory_order_release);
     return 0;
+}
+
+static void abandon(struct region *region) {
+    for (int slot = 0; slot < REGION_SLOTS; slot++) {
+        if (region->wake_fds[slot] != -1) {
+            close(region->wake_fds[slot]);
+        }
+    }
+    close(region->fd);
+    if (region->beside[0] != '\0') { /* never settled: an upgrade that failed */
+        (void)unlink(region->beside);
+    }
+    totals_free(region->foreign);
+    free(region);
 }
 
 static bool params_are_sane(const struct region_params *params, char *error, size_t error_size) {
@@ -168,6 +222,25 @@ static bool params_are_sane(const struct region_params *params, char *error, siz
     return true;
 }
 
+/* The descriptor of what is to be mapped, or -1. */
+static int open_backing(struct region *region, const struct region_params *params, char *error,
+                        size_t error_size) {
+    if (params->inherited_fd != 0) {
+        region->report.not_inherited = region_inherits(region, params);
+        if (region->report.not_inherited == NULL) {
+            region->report.origin = REGION_INHERITED;
+            return params->inherited_fd;
+        }
+    }
+    if (!region->is_file) {
+        return open_memfd(region->at.size, error, error_size);
+    }
+    if (params->inherited_fd != 0 && region_is_at_path(params->inherited_fd, params->path)) {
+        return region_open_beside(region, params, error, error_size);
+    }
+    return region_file_open(region, params, error, error_size);
+}
+
 struct region *region_create(const struct region_params *params, char *error, size_t error_size) {
     if (!params_are_sane(params, error, error_size)) {
         return NULL;
@@ -179,10 +252,10 @@ struct region *region_create(const struct region_params *params, char *error, si
     }
     region->is_file = params->path != NULL && params->path[0] != '\0';
     plan_geometry(params, &region->at);
+    memset(region->wake_fds, 0xff, sizeof(region->wake_fds)); /* -1 */
     region->counter_cells = params->counter_cells;
     read_boot_id(params, region->boot_id);
-    region->fd = region->is_file ? region_file_open(region, params, error, error_size)
-                                 : open_memfd(region->at.size, error, error_size);
+    region->fd = open_backing(region, params, error, error_size);
     if (region->fd == -1) {
         free(region);
         return NULL;
@@ -190,8 +263,7 @@ struct region *region_create(const struct region_params *params, char *error, si
     void *base = mmap(NULL, region->at.size, PROT_READ | PROT_WRITE, MAP_SHARED, region->fd, 0);
     if (base == MAP_FAILED) {
         region_fail(error, error_size, "mmap", params->path, errno);
-        close(region->fd);
-        free(region);
+        abandon(region);
         return NULL;
     }
     region->base = base;
@@ -208,12 +280,10 @@ struct region *region_create(const struct region_params *params, char *error, si
 }
 
 void region_destroy(struct region *region) {
-    if (region == NULL) {
-        return;
+    if (region != NULL) {
+        munmap(region->base, region->at.size);
+        abandon(region);
     }
-    munmap(region->base, region->at.size);
-    close(region->fd);
-    free(region);
 }
 
 const char *region_check(const struct region *region) {
@@ -254,4 +324,14 @@ const struct region_report *region_report(const struct region *region) {
 
 size_t region_size(const struct region *region) {
     return region->at.size;
+}
+
+int region_descriptor(const struct region *region) {
+    return region->fd;
+}
+
+struct totals *region_take_foreign(struct region *region) {
+    struct totals *foreign = region->foreign;
+    region->foreign = NULL;
+    return foreign;
 }

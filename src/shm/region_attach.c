@@ -180,6 +180,10 @@ static int count_names(const struct region *region) {
            names_count(region, NAMES_ROUTE);
 }
 
+void region_resume_names(struct region *region) {
+    region->names_synced = count_names(region);
+}
+
 int region_attach(struct region *region, const struct region_params *params) {
     const struct region_mark *mark = region_newest_mark(region->header);
     if (mark == NULL) { /* it was there a moment ago, when the file was judged */
@@ -188,7 +192,7 @@ int region_attach(struct region *region, const struct region_params *params) {
     enum passage passage = resume_time(region, params, mark);
     FAILPOINT("region.attach.1");
     board_reset(region);
-    region->names_synced = count_names(region); /* by the daemon that added them */
+    region_resume_names(region);
     if (passage != PASSED_SAME_BOOT) {
         word_reset(region);
         history_forget(region); /* its pages may be of different moments */
@@ -217,6 +221,6 @@ void region_sync_names(struct region *region) {
 void region_forget_totals(struct region *region) {
     const struct region_geometry *at = &region->at;
     memset(region->base + at->rows, 0, REGION_ROWS * at->row_bytes);
-    memset(region->base + at->words, 0, at->slots - at->words); /* words, subjects, names */
-    history_forget(region);                                     /* it speaks of both */
+    memset(region->base + at->words, 0, at->catalogue - at->words); /* words, subjects, names */
+    history_forget(region);                                         /* it speaks of both */
 }

@@ -25,6 +25,7 @@
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "region_layout.h"
+#include "shm/totals.h"
 
 #define POLL_NS (10 * NS_PER_MS)
 #define ASIDE ".bad-"
@@ -385,8 +386,10 @@ static int settle(struct opening *opening, int fd, const struct finding *finding
         say(&region->report, true, "cache.file %.250s: %s; the cache starts empty, totals go on",
             path, finding->what);
         return make_over(opening, fd, region->at.store, REGION_STORE_FORMING);
-    case FILE_HALF_MADE:
     case FILE_OTHER_LAYOUT:
+        region->foreign = totals_read(fd); /* the file is made over; they wait in memory */
+        /* fall through */
+    case FILE_HALF_MADE:
         say(&region->report, finding->verdict == FILE_OTHER_LAYOUT,
             "cache.file %.250s: %s; starting empty", path, finding->what);
         return make_over(opening, fd, 0, REGION_FORMING);

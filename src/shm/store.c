@@ -127,6 +127,22 @@ static void forget(struct shard *shard, _Atomic uint64_t *word, uint32_t positio
     lock_change_end(&shard->lock);
 }
 
+struct shard *store_take_shard(struct store *store, const uint8_t key[STORE_KEY_SIZE],
+                               int64_t now_ms) {
+    return take_shard(store, shard_index_of(store, key), now_ms);
+}
+
+const struct record *store_find_live(struct store *store, struct shard *shard,
+                                     const uint8_t key[STORE_KEY_SIZE], int64_t now_ms) {
+    _Atomic uint64_t *word;
+    uint32_t position;
+    if (!find(store, shard, key, now_ms, &word, &position)) {
+        return NULL;
+    }
+    const struct record *record = record_at(shard, position);
+    return now_ms < record->expiry_ms ? record : NULL;
+}
+
 /* -- Get -- */
 
 /* What a get takes along out of the lock. */

@@ -84,6 +84,17 @@ struct store {
     struct lock_patience *patience; /* one per shard */
 };
 
+/* -- store.c, for flight.c ----------------------------------------------------------------------
+ */
+
+/* The key's shard, locked (lock_release), or NULL when it is busy (counted). */
+struct shard *store_take_shard(struct store *store, const uint8_t key[STORE_KEY_SIZE],
+                               int64_t now_ms);
+/* In that shard: the key's record, NULL when there is none that has not expired. Its checksum is
+ * not verified. */
+const struct record *store_find_live(struct store *store, struct shard *shard,
+                                     const uint8_t key[STORE_KEY_SIZE], int64_t now_ms);
+
 /* -- store_shard.c: records, index and log of one shard; all under its lock ------------------- */
 
 struct shard_geometry {

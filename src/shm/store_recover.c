@@ -101,6 +101,7 @@ static void drop_lost(const struct store *store, struct shard *shard) {
     uint32_t position;
     while (walk_next(store, shard, &walk, &position) == WALK_RECORD) {
         if (index_word_of(store, shard, position) == NULL) {
+            FAILPOINT("store.repair.2");
             atomic_store_explicit(&record_at(shard, position)->kind, RECORD_DEAD,
                                   memory_order_release);
         }
@@ -127,7 +128,7 @@ static bool rescan(struct store *store, struct shard *shard, enum rebuild_cause 
 
 enum rebuild_result store_rebuild(struct store *store, struct shard *shard,
                                   enum rebuild_cause cause, int64_t now_ms) {
-    FAILPOINT("store.repair.3");
+    FAILPOINT("store.repair.1");
     if (shard_ends_are_sane(store, shard_ends(shard))) {
         if (cause == REBUILD_AFTER_DAMAGE) {
             drop_lost(store, shard);
@@ -135,6 +136,7 @@ enum rebuild_result store_rebuild(struct store *store, struct shard *shard,
         memset(shard_buckets(shard), 0, store->bucket_count * sizeof(struct bucket));
         atomic_store_explicit(&shard->entries, 0, memory_order_relaxed);
         atomic_store_explicit(&shard->bytes, 0, memory_order_relaxed);
+        FAILPOINT("store.repair.3");
         if (rescan(store, shard, cause, now_ms)) {
             FAILPOINT("store.repair.6");
             return REBUILD_KEPT;

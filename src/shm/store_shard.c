@@ -254,9 +254,9 @@ void shard_forget(struct shard *shard, _Atomic uint64_t *word, uint32_t position
 void shard_empty(const struct store *store, struct shard *shard) {
     /* Ends first: words that point out of an empty log are harmless, and a rescan finds nothing. */
     shard_set_ends(shard, (struct log_ends){store->log_start, store->log_start});
-    FAILPOINT("store.repair.1");
+    FAILPOINT("store.repair.7");
     memset(shard_buckets(shard), 0, store->bucket_count * sizeof(struct bucket));
-    FAILPOINT("store.repair.2");
+    FAILPOINT("store.repair.8");
     atomic_store_explicit(&shard->entries, 0, memory_order_relaxed);
     atomic_store_explicit(&shard->bytes, 0, memory_order_relaxed);
 }

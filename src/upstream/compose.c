@@ -149,7 +149,7 @@ static void end_chunks(struct compose *compose, enum chat_finish finish,
     put(&compose->data, ",\"choices\":[],\"usage\":");
     put_usage(&compose->data, usage);
     put(&compose->data, "}");
-    send_event(compose, (struct chat_event){.is_hidden = !compose->wants_usage});
+    send_event(compose, (struct chat_event){.is_usage = true});
 }
 
 /* ---- events of messages ---- */

@@ -74,15 +74,13 @@ static enum outcome pass_on(struct http_attempt *http, const struct json_reader 
     if (http->native != attempt->chat->form) {
         return say(http, reader, scratch);
     }
-    /* a chunk that is there because we asked for the usage, and the client did not */
-    bool is_hidden = reading->is_usage_only && form_of(http->native)->ends_by_done &&
-                     !attempt->chat->wants_usage;
     struct chat_event out = {.name = event->name,
                              .data = event->data,
                              .text = reading->text,
                              .is_content = reading->is_content,
                              .is_last = reading->is_last,
-                             .is_hidden = is_hidden};
+                             .is_usage =
+                                 reading->is_usage_only && form_of(http->native)->ends_by_done};
     attempt->events->event(attempt, &out);
     return OUTCOME_OK;
 }

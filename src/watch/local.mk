@@ -2,6 +2,8 @@
 noinst_LIBRARIES += libwatch.a
 libwatch_a_SOURCES = \
 	src/watch/access_log.c \
+	src/watch/carry.c \
+	src/watch/catalogue.h \
 	src/watch/labels.c \
 	src/watch/metrics.c \
 	src/watch/process_stats.c \
@@ -9,6 +11,7 @@ libwatch_a_SOURCES = \
 	src/watch/stats.c
 noinst_HEADERS += \
 	include/watch/access_log.h \
+	include/watch/carry.h \
 	include/watch/labels.h \
 	include/watch/metrics.h \
 	include/watch/metrics_table.h \

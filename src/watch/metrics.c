@@ -131,6 +131,10 @@ static const char *const recoveries[RECOVERY_COUNT] = {
     [RECOVERY_CLEAN] = "clean", [RECOVERY_REBUILT] = "rebuilt", [RECOVERY_EMPTIED] = "emptied"};
 static const char *const circuits[CIRCUIT_COUNT] = {
     [CIRCUIT_CLOSED] = "closed", [CIRCUIT_HALF_OPEN] = "half_open", [CIRCUIT_OPEN] = "open"};
+static const char *const sheds[SHED_COUNT] = {[SHED_MAX_CONNECTIONS] = "max_connections",
+                                              [SHED_DESCRIPTORS] = "descriptors",
+                                              [SHED_MEMORY] = "memory",
+                                              [SHED_MAX_CONCURRENCY] = "max_concurrency"};
 static const char *const restart_reasons[RESTART_REASON_COUNT] = {
     [RESTART_SIGNAL] = "signal", [RESTART_EXIT] = "exit", [RESTART_BOOT] = "boot"};
 
@@ -154,7 +158,8 @@ enum dim_size {
     SIZE_FROM = REGION_PROVIDERS,
     SIZE_REASON = OUTCOME_COUNT,
     SIZE_CODE = STATUS_COUNT,
-    SIZE_TO = CIRCUIT_COUNT
+    SIZE_TO = CIRCUIT_COUNT,
+    SIZE_SHED_REASON = SHED_COUNT
 };
 
 #define FIXED(dim, label, list) [DIM_##dim] = {.labels = {label}, SIZE_##dim, .values = list}
@@ -179,6 +184,7 @@ static const struct metric_dim_info dims[DIM_COUNT] = {
     FIXED(REASON, "reason", outcomes),
     FIXED(CODE, "code", statuses),
     FIXED(TO, "to", circuits),
+    FIXED(SHED_REASON, "reason", sheds),
 };
 
 #define STEP(unit_ns) (unit_ns), 5 * (unit_ns) / 2, 5 * (unit_ns)
@@ -200,7 +206,8 @@ static const int64_t bounds_ms[METRIC_BOUNDS] = {STEP(1000000LL),     STEP(10000
 #define CELLS_HISTOGRAM_MS METRIC_HISTOGRAM_CELLS
 
 /* The metrics. Columns: id, kind, unit, shown at 0, name, three dimensions, help. Cells lie in this
- * order; a change of the layout starts new counters at 0, so append rather than insert. */
+ * order; when it changes, totals of the version before are carried over by name and labels
+ * (watch/carry.h), so a name and its labels are for ever. */
 /* clang-format off: one row, three lines */
 #define METRICS(ROW)                                                                               \
     ROW(HTTP_REQUESTS, COUNTER, UNIT_PLAIN, SHOW_USED, "http_requests_total", METHOD, ENDPOINT,    \
@@ -213,7 +220,7 @@ static const int64_t bounds_ms[METRIC_BOUNDS] = {STEP(1000000LL),     STEP(10000
         "Money spent, in USD.")                                                                    \
     ROW(SAVED, COUNTER, UNIT_NANODOLLARS, SHOW_ALL, "llm_saved_cost_usd_total", SAVED_REASON,      \
         NONE, NONE, "Money not spent, in USD, by what saved it.")                                  \
-    ROW(UNKNOWN_PRICE, COUNTER, UNIT_PLAIN, SHOW_USED, "llm_unknown_price_total", PAIR, NONE,      \
+    ROW(UNKNOWN_PRICE, COUNTER, UNIT_PLAIN, SHOW_NAMES, "llm_unknown_price_total", PAIR, NONE,     \
         NONE, "Answers of models whose price is not configured; their cost is in no total.")       \
     ROW(CACHE_EVENTS, COUNTER, UNIT_PLAIN, SHOW_ALL, "llm_cache_events_total", CACHE_EVENT, NONE,  \
         NONE, "What happened at the answer cache.")                                                \
@@ -253,8 +260,10 @@ static const int64_t bounds_ms[METRIC_BOUNDS] = {STEP(1000000LL),     STEP(10000
     ROW(STALE_REPORTS, COUNTER, UNIT_PLAIN, SHOW_USED, "llm_breaker_stale_reports_total",          \
         PROVIDER, NONE, NONE,                                                                      \
         "Attempts that ended after the circuit breaker had moved on; they changed nothing.")       \
-    ROW(USAGE_INVALID, COUNTER, UNIT_PLAIN, SHOW_USED, "llm_usage_invalid_total", PROVIDER, NONE,  \
+    ROW(USAGE_INVALID, COUNTER, UNIT_PLAIN, SHOW_NAMES, "llm_usage_invalid_total", PROVIDER, NONE, \
         NONE, "Answers whose token counts were missing or impossible; they were estimated.")       \
+    ROW(SHED, COUNTER, UNIT_PLAIN, SHOW_ALL, "optiroute_shed_total", SHED_REASON, NONE, NONE,      \
+        "Clients told to come again (503), by the limit that was reached.")                        \
     ROW(PROVIDER_SAVED, COUNTER, UNIT_NANODOLLARS, SHOW_USED, "llm_provider_saved_cost_usd_total", \
         PROVIDER, SAVED_REASON, NONE,                                                              \
         "Money not spent, in USD, by the provider whose answer it was and by what saved it.")
@@ -359,6 +368,13 @@ void metric_add(const struct metrics *metrics, enum metric_id id, uint64_t value
     const struct metric_row *row = metric_row(id);
     ASSERT(row->type == METRIC_COUNTER);
     counter_add(&metrics->row[cell_of(row, i, j, k)], value);
+}
+
+void metric_add_shared(const struct metrics *metrics, enum metric_id id, uint64_t value, unsigned i,
+                       unsigned j, unsigned k) {
+    const struct metric_row *row = metric_row(id);
+    ASSERT(row->type == METRIC_COUNTER);
+    counter_add_shared(&metrics->row[cell_of(row, i, j, k)], value);
 }
 
 /* How many bounds lie below the value: its bucket, METRIC_BOUNDS for +Inf. Five comparisons and no

@@ -154,6 +154,15 @@ static void add_process(pid_t pid, const struct process_stat_line *line,
     stats->max_fds += soft_fd_limit(pid);
 }
 
+static uint64_t tick_ns(void) {
+    return (uint64_t)NS_PER_S / (uint64_t)sysconf(_SC_CLK_TCK);
+}
+
+uint64_t process_children_cpu_ns(pid_t pid) {
+    struct process_stat_line line;
+    return read_stat(pid, &line) ? line.children_ticks * tick_ns() : 0;
+}
+
 /* True when the master reaped nobody while we read. */
 static bool read_once(pid_t master, const pid_t *others, unsigned count,
                       struct process_stats *stats) {
@@ -175,7 +184,7 @@ static bool read_once(pid_t master, const pid_t *others, unsigned count,
         }
     }
     stats->resident_bytes += shared_max;
-    stats->cpu_ns = ticks * ((uint64_t)NS_PER_S / (uint64_t)sysconf(_SC_CLK_TCK));
+    stats->cpu_ns = ticks * tick_ns();
     return !read_stat(master, &after) || after.children_ticks == before.children_ticks;
 }
 

@@ -205,6 +205,7 @@ enum gauge {
     GAUGE_CONNECTIONS_IDLE,
     GAUGE_IN_FLIGHT,
     GAUGE_WORKERS,
+    GAUGE_WORKERS_READY,
     GAUGE_RELOAD_SUCCESSFUL,
     GAUGE_GENERATION,
     GAUGE_BUILD_INFO,
@@ -233,6 +234,8 @@ static const struct gauge_row {
     [GAUGE_IN_FLIGHT] = {"optiroute_requests_in_flight",
                          .help = "Requests whose answer is not complete."},
     [GAUGE_WORKERS] = {"optiroute_workers", .help = "Workers the configuration asks for."},
+    [GAUGE_WORKERS_READY] = {"optiroute_workers_ready",
+                             .help = "Workers that take requests; more while a reload swaps them."},
     [GAUGE_RELOAD_SUCCESSFUL] = {"optiroute_config_last_reload_successful",
                                  .help = "1 when the last reload brought the file into force."},
     [GAUGE_GENERATION] = {"optiroute_config_generation",
@@ -254,6 +257,15 @@ static uint64_t not_negative(int64_t value) {
     return value > 0 ? (uint64_t)value : 0;
 }
 
+static uint64_t ready_workers(const struct region *region) {
+    uint64_t count = 0;
+    for (int slot = 0; slot < REGION_SLOTS; slot++) {
+        count +=
+            board_role(region, slot) == BOARD_WORKER && board_state(region, slot) == BOARD_READY;
+    }
+    return count;
+}
+
 static void read_board(const struct region *region, uint64_t values[GAUGE_COUNT]) {
     int64_t connections;
     int64_t idle;
@@ -264,6 +276,7 @@ static void read_board(const struct region *region, uint64_t values[GAUGE_COUNT]
     values[GAUGE_CONNECTIONS_IDLE] = not_negative(idle);
     values[GAUGE_IN_FLIGHT] = not_negative(in_flight);
     values[GAUGE_WORKERS] = not_negative(board_get_word(region, BOARD_WORD_WORKERS));
+    values[GAUGE_WORKERS_READY] = ready_workers(region);
     values[GAUGE_GENERATION] = not_negative(board_get_word(region, BOARD_WORD_GENERATION));
     values[GAUGE_RELOAD_SUCCESSFUL] =
         not_negative(board_get_word(region, BOARD_WORD_RELOAD_SUCCESSFUL));
@@ -271,9 +284,41 @@ static void read_board(const struct region *region, uint64_t values[GAUGE_COUNT]
         not_negative(board_get_word(region, BOARD_WORD_START_TIME_MS)) * (uint64_t)NS_PER_MS;
 }
 
-static void read_processes(const struct prometheus_source *source, uint64_t values[GAUGE_COUNT]) {
-    pid_t pids[REGION_SLOTS];
+static bool is_among(const pid_t *pids, unsigned count, pid_t pid) {
+    for (unsigned i = 0; i < count; i++) {
+        if (pids[i] == pid) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* After an upgrade: the masters before ours that still have processes. */
+static unsigned find_masters(const struct prometheus_source *source, pid_t pids[REGION_SLOTS]) {
     unsigned count = 0;
+    for (int slot = 0; slot < REGION_SLOTS; slot++) {
+        pid_t master = board_master(source->region, slot);
+        if (master != 0 && master != source->master && !is_among(pids, count, master)) {
+            pids[count++] = master;
+        }
+    }
+    return count;
+}
+
+/* A master that was replaced leaves its figure in a word when it ends. Between the end of its last
+ * process and that its time is in neither place; so never less is shown than once was. */
+static uint64_t cpu_of_daemon(const struct prometheus_source *source, uint64_t cpu_ns) {
+    cpu_ns += not_negative(board_get_word(source->region, BOARD_WORD_CPU_GONE_NS));
+    return not_negative(board_raise_word(source->region, BOARD_WORD_CPU_SHOWN_NS, (int64_t)cpu_ns));
+}
+
+static void read_processes(const struct prometheus_source *source, uint64_t values[GAUGE_COUNT]) {
+    pid_t pids[2 * REGION_SLOTS];
+    unsigned count = find_masters(source, pids);
+    uint64_t older_ns = 0;
+    for (unsigned i = 0; i < count; i++) {
+        older_ns += process_children_cpu_ns(pids[i]);
+    }
     for (int slot = 0; slot < REGION_SLOTS; slot++) {
         pid_t pid =
             board_role(source->region, slot) != BOARD_FREE ? board_pid(source->region, slot) : 0;
@@ -283,7 +328,7 @@ static void read_processes(const struct prometheus_source *source, uint64_t valu
     }
     struct process_stats stats;
     process_stats_read(source->master, pids, count, &stats);
-    values[GAUGE_CPU] = stats.cpu_ns;
+    values[GAUGE_CPU] = cpu_of_daemon(source, stats.cpu_ns + older_ns);
     values[GAUGE_RESIDENT] = stats.resident_bytes;
     values[GAUGE_VIRTUAL] = stats.virtual_bytes;
     values[GAUGE_OPEN_FDS] = stats.open_fds;

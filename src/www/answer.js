@@ -50,16 +50,33 @@ function figures(answer) {
     const is_paid = answer.state === "done";
     const rows = [];
     if (is_paid) {
-        rows.push(pair("Cost", cost === null ? "unknown" : short(cost), cost === null ? "" : exact(cost)));
-        rows.push(pair("Saved", saved === null ? "unknown" : short(saved), saved === null ? "" : exact(saved)));
+        rows.push(
+            pair("Cost", cost === null ? "unknown" : short(cost), cost === null ? "" : exact(cost)),
+        );
+        rows.push(
+            pair(
+                "Saved",
+                saved === null ? "unknown" : short(saved),
+                saved === null ? "" : exact(saved),
+            ),
+        );
     }
-    rows.push(pair("Time", duration(answer.latency_ms), `first words after ${duration(answer.first_ms ?? 0)}`));
+    rows.push(
+        pair(
+            "Time",
+            duration(answer.latency_ms),
+            `first words after ${duration(answer.first_ms ?? 0)}`,
+        ),
+    );
     if (usage) {
-        const parts = `${usage.prompt_tokens} in the question, ${usage.completion_tokens} in the answer`;
+        const { prompt_tokens, completion_tokens } = usage;
+        const parts = `${prompt_tokens} in the question, ${completion_tokens} in the answer`;
         rows.push(pair("Tokens", tokens(usage).toLocaleString("en"), parts));
     }
     if (is_paid && overhead_us !== null) {
-        rows.push(pair("OptiRoute itself", duration(overhead_us / 1000), "what the gateway itself took"));
+        rows.push(
+            pair("OptiRoute itself", duration(overhead_us / 1000), "what the gateway itself took"),
+        );
     }
     return element("dl", { className: "figures" }, ...rows);
 }
@@ -81,10 +98,14 @@ function details(answer) {
         "details",
         {},
         element("summary", { className: "quiet" }, "Details"),
-        element("dl", {}, ...known.flatMap(([name, value]) => [
-            element("dt", {}, name),
-            element("dd", {}, visible(String(value))),
-        ])),
+        element(
+            "dl",
+            {},
+            ...known.flatMap(([name, value]) => [
+                element("dt", {}, name),
+                element("dd", {}, visible(String(value))),
+            ]),
+        ),
     );
 }
 
@@ -106,7 +127,9 @@ function trouble(answer, again) {
         words.append(element("p", {}, visible(more)));
     }
     if (id) {
-        words.append(element("p", { className: "id" }, "Request ", element("code", {}, visible(id))));
+        words.append(
+            element("p", { className: "id" }, "Request ", element("code", {}, visible(id))),
+        );
     }
     words.append(again);
     box.append(words);
@@ -165,7 +188,9 @@ export class AnswerView {
         const { state, facts } = this.#answer;
         const is_open = state === "waiting" || state === "streaming";
         this.root.setAttribute("aria-busy", String(is_open));
-        this.#title.textContent = facts.provider ? `Answer of ${visible(facts.provider)}` : "Answer";
+        this.#title.textContent = facts.provider
+            ? `Answer of ${visible(facts.provider)}`
+            : "Answer";
         this.#wait.hidden = !is_open;
         this.#wait.replaceChildren(element("span", { className: "dots" }), this.#waiting());
         this.#below.hidden = is_open;
@@ -213,12 +238,16 @@ export class AnswerView {
         const again = button("again", "Ask again", () => this.#on.again(answer, {}));
         again.made.classList.add("another");
         const row = element("div", { className: "actions" });
-        row.append(copyButton("Copy", () => answer.text), again.made);
+        row.append(
+            copyButton("Copy", () => answer.text),
+            again.made,
+        );
         this.#again = again.words;
         this.name_choice(this.#choice || answer.asked);
         if (answer.facts.cache === "hit") {
             const fresh = button("fresh", "Fresh answer", () =>
-                this.#on.again(answer, { is_fresh: true }));
+                this.#on.again(answer, { is_fresh: true }),
+            );
             fresh.made.classList.add("another");
             fresh.made.title = "Not from the cache";
             row.append(fresh.made);

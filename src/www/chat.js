@@ -1,12 +1,11 @@
 /* chat: the conversation of the chat page: what is asked, of whom, and what becomes of it.
  *
- * A conversation is a list of turns, a turn a question and its answers (`Ask again` adds one, so that
- * they can be compared). What is sent is every turn with an answer, each with its last. Everything is
- * kept in sessionStorage: going to the dashboard and back, or loading the page again, loses nothing,
- * closing the tab forgets it all, and another tab has its own.
+ * A conversation is a list of turns, a turn a question and its answers (`Ask again` adds one, so
+ * that they can be compared). What is sent is every turn with an answer, each with its last.
+ * Everything is kept in sessionStorage: going to the dashboard and back, or loading the page
+ * again, loses nothing, closing the tab forgets it all, and another tab has its own.
  *
- * One question is under way at a time. Its end is in `run` and nowhere else.
- */
+ * One question is under way at a time. Its end is in `run` and nowhere else. */
 import { AnswerView } from "./answer.js";
 import { load_choices } from "./choice.js";
 import { element, icon } from "./dom.js";
@@ -51,6 +50,7 @@ let views = []; /* of all answers */
 let running = null; /* the AbortController of what is under way */
 let is_leaving = false; /* what the browser cuts then is no failure */
 let follows = true; /* the page moves along with what comes */
+let left_at = 0; /* where it was moved to */
 
 /* ---- the page ---- */
 
@@ -62,9 +62,13 @@ function is_at_end() {
 function to_end() {
     window.scrollTo({ top: document.documentElement.scrollHeight, behavior: "instant" });
     follows = true;
+    left_at = document.documentElement.scrollTop;
 }
 
+/* Who has just scrolled up is left there, even if the event that tells so is yet to come. */
 function moved() {
+    const { scrollTop } = document.documentElement;
+    follows = follows && (scrollTop > left_at - AT_END || is_at_end());
     if (follows && turns.length > 0) {
         to_end();
     }
@@ -78,7 +82,6 @@ function say(text) {
 function show_state() {
     page.welcome.hidden = turns.length > 0;
     page.send.hidden = running !== null;
-    page.send.disabled = page.prompt.value.trim() === "";
     page.stop.hidden = running === null;
     document.querySelectorAll(".another").forEach((one) => (one.disabled = running !== null));
     document.body.classList.toggle("is-empty", turns.length === 0);
@@ -251,7 +254,7 @@ function ask_again(answer, { is_fresh = false }) {
 function fit_prompt() {
     page.prompt.style.height = "auto";
     page.prompt.style.height = `${page.prompt.scrollHeight}px`;
-    show_state();
+    page.send.disabled = page.prompt.value.trim() === "";
 }
 
 function send_prompt() {

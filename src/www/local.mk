@@ -16,6 +16,7 @@ WWW_FILES = \
 	src/www/live.js \
 	src/www/markdown.js \
 	src/www/money.js \
+	src/www/prose.css \
 	src/www/prose.js \
 	src/www/session.js \
 	src/www/stream.js \

@@ -1,15 +1,14 @@
 /* markdown: Markdown to nodes of a page. The grammar is the library's (marked, see
- * doc/decisions/0010-chat-page.md), of which only the lexer is used: its tokens become elements here,
- * one function for each kind, and all text becomes text nodes. There is no way from a text to HTML,
- * attributes or addresses other than these functions.
+ * doc/decisions/0010-chat-page.md), of which only the lexer is used: its tokens become elements
+ * here, one function for each kind, and all text becomes text nodes. There is no way from a text
+ * to HTML, attributes or addresses other than these functions.
  *
  * What differs from Markdown on purpose: HTML is text; link definitions are text (they would be
- * invisible); images are links, never loaded; links lead to http and https only, anything else stays
- * as it was written.
+ * invisible); images are links, never loaded; links lead to http and https only, anything else
+ * stays as it was written.
  *
- * The surprise: some patterns of the library take quadratic time, so a paragraph that could hold up
- * the page (`costs_too_much`) is shown as plain text.
- */
+ * The surprise: some patterns of the library take quadratic time, so a paragraph that could hold
+ * up the page (`costs_too_much`) is shown as plain text. */
 import { copyButton, element } from "./dom.js";
 import { visible } from "./text.js";
 
@@ -48,15 +47,15 @@ class SafeLexer extends Lexer {
     }
 }
 
-/* A line outside of code: tabs at its front as the lexer has them, so that its tokens' `raw` is found in
- * the text again; and one that begins too many lists and quotes begins none. */
+/* A line outside of code: tabs at its front as the lexer has them, so that its tokens' `raw` is
+ * found in the text again; and one that begins too many lists and quotes begins none. */
 function prepare_line(line) {
     const even = line.replace(/^ *\t+/, (blanks) => blanks.replaceAll("\t", "    "));
     return TOO_DEEP.test(even) ? `\\${even}` : even;
 }
 
-/* What the lexer is to read. Of code it keeps the tabs, without which a Makefile is worth nothing. Text
- * that is prepared already stays as it is. */
+/* What the lexer is to read. Of code it keeps the tabs, without which a Makefile is worth nothing.
+ * Text that is prepared already stays as it is. */
 export function prepare(text) {
     let fence = null;
     const lines = text.split("\n").map((line) => {

@@ -1,5 +1,5 @@
-/* money: US dollars as the daemon writes them, nine decimals, kept as integers of nano-dollars so that
- * sums are exact. (An integer of JavaScript is exact up to nine million dollars of these.) */
+/* money: US dollars as the daemon writes them, nine decimals, kept as integers of nano-dollars so
+ * that sums are exact. (An integer of JavaScript is exact up to nine million dollars of these.) */
 
 const NANO = 1e9;
 

@@ -1,10 +1,9 @@
 /* prose: a Markdown text that grows, in a page. Nodes once made are left alone: whenever something
- * was added, only the last block is read again and made anew (a code block is even written on), so a
- * long answer costs as much for each of its words as a short one.
+ * was added, only the last block is read again and made anew (a code block is even written on), so
+ * a long answer costs as much for each of its words as a short one.
  *
  * Where that does not help, in one endless list or table, a clock does: what is made anew takes at
- * most a quarter of the time.
- */
+ * most a quarter of the time. */
 import { block, code_block, continue_code, prepare, tokens_of } from "./markdown.js";
 
 const SLICE = 8192;
@@ -21,7 +20,9 @@ function mended(text) {
     if ((last.match(/`/g)?.length ?? 0) % 2 === 1) {
         return text + "`";
     }
-    return last.split("**").length % 2 === 0 && /\*\*[^\s*]([^*]*[^\s*])?$/.test(last) ? text + "**" : text;
+    return last.split("**").length % 2 === 0 && /\*\*[^\s*]([^*]*[^\s*])?$/.test(last)
+        ? text + "**"
+        : text;
 }
 
 export class Prose {

@@ -1,13 +1,22 @@
-/* session: what this tab remembers: the conversation, who was asked last, a message not sent yet, and
- * the totals, which a new conversation does not set back. */
+/* session: what this tab remembers: the conversation, who was asked last, a message not sent yet,
+ * and the totals, which a new conversation does not set back. */
 import { element } from "./dom.js";
 import { exact, short } from "./money.js";
 import { visible } from "./text.js";
 import { count } from "./words.js";
 
 const KEY = "optiroute.chat.1"; /* with the number of its form */
-const EMPTY = { turns: [], choice: "auto", draft: "", spent: 0, saved: 0, requests: 0, tokens: 0,
-    unknown: 0, shares: {} };
+const EMPTY = {
+    turns: [],
+    choice: "auto",
+    draft: "",
+    spent: 0,
+    saved: 0,
+    requests: 0,
+    tokens: 0,
+    unknown: 0,
+    shares: {},
+};
 
 function load() {
     try {
@@ -73,11 +82,14 @@ export class Session {
         if (answer.state === "done") {
             kept.spent += cost ?? 0;
             kept.saved += saved ?? 0;
-            kept.tokens += usage && cache !== "hit" && cache !== "coalesced"
-                ? usage.prompt_tokens + usage.completion_tokens : 0;
+            kept.tokens +=
+                usage && cache !== "hit" && cache !== "coalesced"
+                    ? usage.prompt_tokens + usage.completion_tokens
+                    : 0;
             kept.shares = { ...kept.shares, [by]: (kept.shares[by] ?? 0) + 1 };
         }
-        const is_charged = answer.state === "done" || answer.text !== "" || answer.state === "stopped";
+        const is_charged =
+            answer.state === "done" || answer.text !== "" || answer.state === "stopped";
         kept.unknown += is_charged && cost === null ? 1 : 0;
         this.#show();
     }
@@ -92,7 +104,8 @@ export class Session {
         at("requests").textContent = requests.toLocaleString("en");
         at("tokens").textContent = tokens.toLocaleString("en");
         at("unknown").hidden = unknown === 0;
-        at("unknown").textContent = `Without the price of ${count(unknown, "answer", "answers")} ` +
+        at("unknown").textContent =
+            `Without the price of ${count(unknown, "answer", "answers")} ` +
             "that did not end or has none.";
         this.#show_shares();
     }
@@ -104,7 +117,13 @@ export class Session {
             const bar = element("span", { className: "share" });
             bar.style.width = `${(100 * n) / most}%`;
             const label = element("span", { className: "name" }, visible(name));
-            return element("li", {}, label, element("span", { className: "number" }, String(n)), bar);
+            return element(
+                "li",
+                {},
+                label,
+                element("span", { className: "number" }, String(n)),
+                bar,
+            );
         });
         at("shares").hidden = shares.length === 0;
         at("share-list").replaceChildren(...rows);

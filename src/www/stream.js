@@ -1,16 +1,19 @@
 /* stream: one question to the daemon (POST /v1/chat/completions) and its answer as it comes.
  *
- * Besides the text this collects what OptiRoute says of an answer: in the head who answers, why, and
- * whether the cache did; in the comment before the end what it cost and saved; in the last chunk the
- * tokens. A stream is complete only when it said [DONE].
- */
+ * Besides the text this collects what OptiRoute says of an answer: in the head who answers, why,
+ * and whether the cache did; in the comment before the end what it cost and saved; in the last
+ * chunk the tokens. A stream is complete only when it said [DONE]. */
 import { nano } from "./money.js";
 
 /* What went wrong; `code` is the daemon's, or one of these: unreachable, cut. */
 export class Failure extends Error {
     constructor(message, facts = {}) {
         super(message);
-        Object.assign(this, { status: 0, code: null, request_id: null, retry_after_s: null }, facts);
+        Object.assign(
+            this,
+            { status: 0, code: null, request_id: null, retry_after_s: null },
+            facts,
+        );
     }
 }
 
@@ -109,9 +112,9 @@ async function send({ model, messages, is_fresh, signal }) {
     });
 }
 
-/* Asks, and calls on.head(facts), on.thinks(), on.text(piece) as the answer comes. Returns the facts
- * of its end: cost, saved (nano-dollars, null when unknown), overhead_us, usage, finish. Throws a
- * Failure, or an AbortError when `signal` said so. */
+/* Asks, and calls on.head(facts), on.thinks(), on.text(piece) as the answer comes. Returns the
+ * facts of its end: cost, saved (nano-dollars, null when unknown), overhead_us, usage, finish.
+ * Throws a Failure, or an AbortError when `signal` said so. */
 export async function ask(question, on) {
     let id = null;
     try {
@@ -123,8 +126,8 @@ export async function ask(question, on) {
         const reader = new Reader(on);
         id = head.request_id;
         on.head(head);
-        /* not through a TextDecoderStream, which drops what it holds when the connection breaks: the
-         * daemon's word on why is the last thing before (Chromium may lose it all the same) */
+        /* not through a TextDecoderStream, which drops what it holds when the connection breaks:
+         * the daemon's word on why is the last thing before (Chromium may lose it all the same) */
         const pieces = response.body.getReader();
         const decoder = new TextDecoder();
         while (!reader.is_done) {
@@ -140,7 +143,8 @@ export async function ask(question, on) {
             throw error;
         }
         const failure = error instanceof Failure ? error : new Failure("", { code: "unreachable" });
-        if (id !== null) { /* the answer had begun, so the daemon was there */
+        if (id !== null) {
+            /* the answer had begun, so the daemon was there */
             failure.code = failure.code === "unreachable" ? "cut" : failure.code;
             failure.request_id = id;
         }

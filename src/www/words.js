@@ -41,11 +41,16 @@ function enumeration(words) {
 
 function of_score(score, features) {
     const named = (sign) =>
-        features.filter((word) => word.endsWith(sign)).map((word) => {
-            const name = word.slice(0, -1);
-            return FEATURES[name] ?? name;
-        });
-    const parts = [["+", "up"], ["-", "down"]]
+        features
+            .filter((word) => word.endsWith(sign))
+            .map((word) => {
+                const name = word.slice(0, -1);
+                return FEATURES[name] ?? name;
+            });
+    const parts = [
+        ["+", "up"],
+        ["-", "down"],
+    ]
         .map(([sign, way]) => [named(sign), way])
         .filter(([names]) => names.length > 0)
         .map(([names, way]) => `${enumeration(names)} moved it ${way}`);
@@ -146,10 +151,10 @@ function sentence(text) {
 /* What happened; what the daemon says of it, where that adds something; and when to come back. */
 export function failure(error) {
     const said = sentence(error.message ?? "");
-    const headline = CODES[error.code] ?? STATUSES[error.status] ?? (said || "Something went wrong.");
-    const wait = error.retry_after_s
-        ? `Worth another try in ${error.retry_after_s === 1 ? "a second" : `${error.retry_after_s} seconds`}.`
-        : "";
+    const headline =
+        CODES[error.code] ?? STATUSES[error.status] ?? (said || "Something went wrong.");
+    const seconds = error.retry_after_s;
+    const wait = seconds ? `Worth another try in ${count(seconds, "second", "seconds")}.` : "";
     return { headline, details: [said === headline ? "" : said, wait].filter(Boolean).join(" ") };
 }
 

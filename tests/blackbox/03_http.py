@@ -2,7 +2,6 @@
 section 1, over plain connections and TLS alike.
 """
 import json
-import os
 import ssl
 import time
 import warnings
@@ -490,40 +489,6 @@ def test_connections_that_are_reset(server):
         client.reset()
     eventually(lambda: server.metrics().total("optiroute_requests_in_flight") == 0)
     assert server.request("GET", "/health").status == 200
-
-
-def test_more_connections_than_allowed_wait_for_room():
-    with Daemon({"workers": 1, "limits": {"max_connections": 3}}) as daemon:
-        first = [daemon.connect() for _ in range(3)]
-        for client in first:
-            assert client.request("GET", "/health").status == 200
-        waiting = daemon.connect()
-        waiting.send(compose("GET", "/health"))
-        assert not waiting.readable(0.3), "there is no room for it"
-        first[0].close()
-        assert waiting.read_answer().status == 200
-        for client in first[1:] + [waiting]:
-            client.close()
-
-
-def test_out_of_descriptors_it_goes_on_and_recovers():
-    """Fewer descriptors than clients: those that found room are answered, the others afterwards."""
-    with Daemon({"workers": 1}) as daemon:
-        used = max(len(os.listdir(f"/proc/{pid}/fd")) for pid in [daemon.pid, *daemon.workers()])
-    with Daemon({"workers": 1}, descriptors=used + 10) as daemon:
-        clients = [daemon.connect() for _ in range(40)]
-        for client in clients:
-            client.send(compose("GET", "/health"))
-        served = [client for client in clients if client.readable(0.2)]
-        assert 0 < len(served) < 40
-        daemon.log.wait_for("cannot accept connections: .*; trying every 100 ms")
-        for client in served:
-            client.close()
-        left = [client for client in clients if client not in served]
-        assert left[0].read_answer().status == 200
-        for client in left:
-            client.close()
-        eventually(lambda: daemon.request("GET", "/health").status == 200)
 
 
 # -- TLS -------------------------------------------------------------------------------------------

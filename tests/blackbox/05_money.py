@@ -128,9 +128,11 @@ def test_answers_metrics_and_log_agree_to_the_nano_dollar():
         assert metrics.total("llm_total_cost_usd_total") == spent > 0
         assert metrics.total("llm_saved_cost_usd_total") == sum(body["saved"] for body in answers)
 
+        shared = [body for body in answers if not body["cached"] and body["cost"] == 0]
+        assert metrics.total("llm_cache_events_total", event_type="coalesced") == len(shared)
+        asked = [body for body in answers if body["cost"] > 0]
         for name in ("small", "large", "pace", "flaky"):
-            fresh = [body for body in answers
-                     if body["actual_provider_name"] == name and not body["cached"]]
+            fresh = [body for body in asked if body["actual_provider_name"] == name]
             labels = {"provider": name}
             assert fresh
             assert metrics.total("llm_total_cost_usd_total", **labels) \
@@ -140,8 +142,7 @@ def test_answers_metrics_and_log_agree_to_the_nano_dollar():
                 assert metrics.total("llm_tokens_total", type=kind, **labels) \
                     == sum(body["usage"][f"{kind}_tokens"] for body in fresh)
 
-        fell = [body for body in answers
-                if body["routed_to"] != body["actual_provider_name"] and not body["cached"]]
+        fell = [body for body in asked if body["routed_to"] != body["actual_provider_name"]]
         assert fell, "0.4 of some 75 attempts fail"
         assert {body["actual_provider_name"] for body in fell} == {"small"}
         assert metrics.total("llm_fallbacks_total", **{"from": "flaky"}) == len(fell)

@@ -1,17 +1,15 @@
 """The metrics worker: what it serves, to promtool's and to Prometheus' own satisfaction."""
-import json
 import os
 import re
 import signal
 import subprocess
 import time
-import urllib.parse
 
 import pytest
 
 from mock import Mock
-from optiroute import (Client, Daemon, LineReader, compose, eventually, listening_ports, merged,
-                       stream_events)
+from optiroute import Client, Daemon, compose, eventually, merged, stream_events
+from prometheus import Prometheus, scraping
 
 # Every metric: type and labels.
 EXPECTED = {
@@ -46,7 +44,9 @@ EXPECTED = {
     "optiroute_requests_in_flight": ("gauge", set()),
     "optiroute_worker_restarts_total": ("counter", {"reason"}),
     "optiroute_workers": ("gauge", set()),
+    "optiroute_workers_ready": ("gauge", set()),
     "optiroute_log_dropped_total": ("counter", set()),
+    "optiroute_shed_total": ("counter", {"reason"}),
     "optiroute_config_last_reload_successful": ("gauge", set()),
     "optiroute_config_generation": ("gauge", set()),
     "optiroute_build_info": ("gauge", {"version"}),
@@ -135,6 +135,9 @@ def test_a_fresh_daemon_shows_what_will_count(daemons):
     for provider in ("small", "large", "pace", "broken"):
         assert [value for (name, labels), value in metrics.series.items()
                 if name == "llm_total_cost_usd_total" and ("provider", provider) in labels]
+        for name in ("llm_unknown_price_total", "llm_usage_invalid_total"):
+            assert {value for (series, labels), value in metrics.series.items()
+                    if series == name and ("provider", provider) in labels} == {0}, name
     for reason in ("cache", "coalesced", "routing"):
         assert [1 for (name, labels) in metrics.series if name == "llm_saved_cost_usd_total"
                 and ("reason", reason) in labels]
@@ -167,7 +170,7 @@ def test_counts_agree_with_what_was_asked(used):
     assert metrics.total("llm_circuit_transitions_total", to="open", **up) == 1
     assert metrics.total("llm_breaker_stale_reports_total", **up) == 1
     assert metrics.total("llm_circuit_state", **up) == 2
-    assert metrics.total("optiroute_workers") == 2
+    assert metrics.total("optiroute_workers") == metrics.total("optiroute_workers_ready") == 2
     assert metrics.total("optiroute_config_generation") == 1
     assert metrics.total("optiroute_config_last_reload_successful") == 1
     assert metrics.total("optiroute_build_info") == 1
@@ -283,49 +286,6 @@ def test_it_comes_back_when_killed():
 
 # -- Prometheus ------------------------------------------------------------------------------------
 
-class Prometheus:
-    """A real one, scraping one address once a second; its own API is asked."""
-
-    def __init__(self, directory, target):
-        config = directory / "prometheus.yml"
-        config.write_text(json.dumps({  # JSON is YAML
-            "global": {"scrape_interval": "1s"},
-            "scrape_configs": [{"job_name": "optiroute",
-                                "static_configs": [{"targets": ["%s:%d" % target]}]}]}))
-        self.process = subprocess.Popen(
-            ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={directory}/data",
-             "--web.listen-address=127.0.0.1:0", "--log.level=info"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=directory)
-        self.log = LineReader(self.process.stderr)
-        self.log.wait_for("Server is ready")
-        self.address = ("127.0.0.1", listening_ports(self.process.pid)[0])
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-    def ask(self, path, **parameters):
-        with Client(self.address) as client:
-            answer = client.request("GET", f"{path}?{urllib.parse.urlencode(parameters)}")
-        assert answer.status == 200, answer
-        body = json.loads(answer.body)
-        assert body["status"] == "success"
-        return body["data"]
-
-    def value(self, query):
-        """Of an instant query with one result; None without a result."""
-        result = self.ask("/api/v1/query", query=query)["result"]
-        assert len(result) < 2, result
-        return float(result[0]["value"][1]) if result else None
-
-
 def test_prometheus_scrapes_it_and_says_the_same(used, tmp_path):
     wanted = {
         'sum(llm_total_cost_usd_total)': ("llm_total_cost_usd_total", {}),
@@ -343,7 +303,7 @@ def test_prometheus_scrapes_it_and_says_the_same(used, tmp_path):
         'optiroute_workers': ("optiroute_workers", {}),
     }
     metrics = used.metrics()
-    with Prometheus(tmp_path, used.metrics_address) as prometheus:
+    with Prometheus(tmp_path, scraping("%s:%d" % used.metrics_address)) as prometheus:
         for query, (name, labels) in wanted.items():
             expected = float(metrics.total(name, **labels))
             assert expected > 0

@@ -83,6 +83,11 @@ class Mock:
         """Forgets all counts, models and requests."""
         assert self.ask("POST", "/reset").status == 200
 
+    def release(self):
+        """The time that every answer waits for has come: of one that is delayed (`delay`) its
+        beginning, of one that is paced (`pace`) its next event. How many there were."""
+        return self.ask("POST", "/release").json()["released"]
+
     # -- its end --
 
     def __enter__(self):

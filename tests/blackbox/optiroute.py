@@ -127,13 +127,18 @@ def children(pid):
         return []
 
 
-def is_alive(pid):
-    """Neither gone nor a zombie."""
+def proc_state(pid):
+    """The letter of ps: R, S, T (stopped), Z ...; "" when it is gone."""
     try:
         with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
+            return file.read().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
-        return False
+        return ""
+
+
+def is_alive(pid):
+    """Neither gone nor a zombie."""
+    return proc_state(pid) not in ("", "Z")
 
 
 def proc_status(pid, key):
@@ -245,13 +250,13 @@ class LineReader:
 class Daemon:
     """A daemon on free ports with its files in a directory of its own.
 
-    changes: laid over STANDARD; settings: instead of it. descriptors: its limit of open files. Used
-    as a context manager it is stopped at the end, which asserts exit status 0 and that no sanitizer
+    changes: laid over STANDARD; settings: instead of it. descriptors: its limit of open files;
+    address_space: the limit in bytes of what each of its processes may map. Used as a context manager it is stopped at the end, which asserts exit status 0 and that no sanitizer
     had anything to say.
     """
 
     def __init__(self, changes=None, *, env=None, tls=False, binary=BINARY, start=True,
-                 settings=None, own_sockets=True, descriptors=None):
+                 settings=None, own_sockets=True, descriptors=None, address_space=None):
         # Workers may run as another user than we do, so not pytest's tmp_path with its mode 0700.
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="optiroute-test-"))
         self.dir.chmod(0o755)
@@ -259,7 +264,7 @@ class Daemon:
         self.config_path = self.dir / "optiroute.yaml"
         self.access_path = self.dir / "access.log"
         self.env = env if env is not None else environment()
-        self.descriptors = descriptors
+        self.descriptors, self.address_space = descriptors, address_space
         self.own_sockets = own_sockets
         self.is_tls = tls
         self.process = None
@@ -304,6 +309,8 @@ class Daemon:
         _no_core_dumps()
         if self.descriptors is not None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (self.descriptors, self.descriptors))
+        if self.address_space is not None:
+            resource.setrlimit(resource.RLIMIT_AS, (self.address_space, self.address_space))
 
     def __enter__(self):
         return self
@@ -574,7 +581,10 @@ class Client:
     def await_taken(self, timeout=PATIENCE):
         """Until the daemon has read everything sent so far, so that the next bytes come alone."""
         host, port = self.socket.getsockname()[:2]
-        peer = self.socket.getpeername()[1]
+        try:
+            peer = self.socket.getpeername()[1]
+        except OSError:  # it has closed: a slow machine took longer than it lingers
+            return
         here = "%s:%04X" % (socket.inet_aton(host)[::-1].hex().upper(), port)
         there = ":%04X" % peer
 

@@ -1,5 +1,5 @@
-"""How the chat page looks and is used: two sizes, both colour schemes, by keyboard alone, and with a
-screen reader (roles, names, what is announced). No layout is wider than its window.
+"""How the chat page looks and is used: two sizes, both colour schemes, by keyboard alone, and with
+a screen reader (roles, names, what is announced). No layout is wider than its window.
 """
 import pytest
 
@@ -79,7 +79,8 @@ def test_who_wants_no_motion_gets_none(shown):
     page.script("document.getElementById('choice').value = 'slow'")
     page.find("#prompt").send_keys("Slowly.", Keys.ENTER)
     page.until(lambda: page.all(".wait .dots"))
-    duration = page.script("return getComputedStyle(document.querySelector('.dots')).animationDuration")
+    duration = page.script("const dots = document.querySelector('.dots');"
+                           "return getComputedStyle(dots).animationDuration")
     assert duration in ("0.01ms", "1e-05s")
     page.press(Keys.ESCAPE)
     page.until(lambda: page.all(".answer[aria-busy=false]"))
@@ -90,8 +91,11 @@ def test_who_wants_no_motion_gets_none(shown):
 def focus_is_seen(page):
     """The focused element, or the box around it, is drawn otherwise than without focus."""
     return page.script("""
-        const drawn = (e) => { const c = getComputedStyle(e);
-            return [c.outlineStyle !== 'none' && c.outlineWidth, c.boxShadow, c.borderColor].join(); };
+        const drawn = (e) => {
+            const c = getComputedStyle(e);
+            const outline = c.outlineStyle !== 'none' && c.outlineWidth;
+            return [outline, c.boxShadow, c.borderColor].join();
+        };
         const e = document.activeElement;
         const parts = [e, e.closest('.box') ?? e];
         const before = parts.map(drawn).join();
@@ -137,7 +141,8 @@ def test_a_conversation_by_keyboard_alone(shown, world):
     assert page.active() == "textarea#prompt" and page.find("#prompt").get_attribute("value") == ""
 
     page.script("document.getElementById('new').focus()")
-    assert walk(page, 4) == ["button Copy", "button Ask again", "summary Details", "textarea#prompt"]
+    assert walk(page, 4) == [
+        "button Copy", "button Ask again", "summary Details", "textarea#prompt"]
     assert page.errors() == []
 
 
@@ -166,8 +171,9 @@ def test_the_message_box_grows_with_its_text(shown):
 
 COUNT_WORDS = """
     window.said = [];
-    new MutationObserver(() => window.said.push(document.getElementById('said').textContent))
-        .observe(document.getElementById('said'), {childList: true, characterData: true, subtree: true});"""
+    const said = document.getElementById('said');
+    new MutationObserver(() => window.said.push(said.textContent))
+        .observe(said, {childList: true, characterData: true, subtree: true});"""
 
 
 def test_answers_are_announced_when_they_are_over_and_not_by_the_word(shown):

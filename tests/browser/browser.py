@@ -2,12 +2,12 @@
 
     with Browser() as browser:
         browser.open(daemon, "/", width=360, height=740, scheme="dark")
-        ... browser.find("#prompt"), browser.text(".prose"), browser.errors(), browser.requests() ...
+        ... browser.find("#prompt"), browser.text(".prose"), browser.errors() ...
 
 One Chromium serves many tests; each `open` gets a tab of its own and so a session of its own (what
 the page keeps is gone), and the records of console and network begin anew.
 
-Nothing waits by sleeping for as long as it might take: `browser.until` asks the page until it is so.
+Nothing waits by sleeping for as long as it might take: `browser.until` asks until it is so.
 """
 import json
 import os
@@ -71,7 +71,8 @@ class Browser:
 
     # -- pages --
 
-    def open(self, daemon, path="/", width=1440, height=900, scheme="light", motion="no-preference"):
+    def open(self, daemon, path="/", width=1440, height=900, scheme="light",
+             motion="no-preference"):
         """A new tab with this page, as a window of this size shows it."""
         before = self.driver.current_window_handle
         self.driver.switch_to.new_window("tab")
@@ -122,7 +123,7 @@ class Browser:
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
 
     def text(self, selector):
-        """What is written there, seen or not; of the last element of this selector. None: nobody."""
+        """What is written in the last element of this selector, seen or not. None: there is none."""
         return self.script("return [...document.querySelectorAll(arguments[0])].at(-1)"
                            "?.textContent ?? null", selector)
 
@@ -164,6 +165,6 @@ class Browser:
                 if event["method"] == "Network.requestWillBeSent"]
 
     def foreign_requests(self):
-        """Those that went anywhere but to the daemon. The icons of a browser's own pages are none."""
+        """Those that went anywhere but to the daemon. The browser's own pages are none."""
         return [url for url in self.requests()
                 if not url.startswith((self.origin + "/", "chrome:", "about:"))]

@@ -1,4 +1,4 @@
-"""Fixtures of the browser tests: one browser and one world (a daemon, an upstream) for all of them."""
+"""Fixtures of the browser tests: one browser and one world (a daemon, an upstream) for all."""
 import json
 import os
 import pathlib
@@ -72,7 +72,8 @@ def axe():
         browser.script(source)
         results = browser.wait_script("""
             const done = arguments[arguments.length - 1];
-            axe.run(document, {resultTypes: ['violations']}).then(done, (error) => done(String(error)));""")
+            axe.run(document, {resultTypes: ['violations']})
+                .then(done, (error) => done(String(error)));""")
         assert isinstance(results, dict), results
         return [(one["id"], node["target"], node.get("failureSummary"))
                 for one in results["violations"] if one["impact"] in ("serious", "critical")

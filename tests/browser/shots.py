@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Pictures of the chat page for doc/: a conversation with models that answer something worth reading.
+"""Pictures of the chat page for doc/: a conversation with models whose answers are worth reading.
 
     tests/browser/shots.py DIRECTORY    writes chat.png and chat-dark.png
 

@@ -1,5 +1,5 @@
-"""What the tests of the pages talk to: a daemon whose providers are one scripted upstream, each with
-one habit. A test chooses a habit by choosing a provider in the page.
+"""What the tests of the pages talk to: a daemon whose providers are one scripted upstream, each
+with one habit. A test chooses a habit by choosing a provider in the page.
 """
 import json
 
@@ -7,13 +7,14 @@ PRICES = {"input": "1", "output": "2"}
 HABITS = {
     "little": "small-1",
     "big": "large-1+tokens=30",
-    "slow": "slow-1+tokens=400+pace=25",
+    "slow": "slow-1+tokens=4000+pace=25",
+    "paced": "paced-1+tokens=40+pace=50",
     "thinker": "think-1+reasoning_text",
     "limited": "limited-1+stop=length",
     "broken": "broken-1+status=500",
     "once": "once-1+status=500+times=1",
     "busy": "busy-1+status=429+retry_after=7",
-    "cut": "cut-1+tokens=40+kill=12+pace=5",
+    "cut": "cut-1+tokens=40+kill=12+pace=20",
     "hostile": "hostile-1+file=hostile.sse+type=text/event-stream+split=700",
     "writer": "writer-1+file=writer.sse+type=text/event-stream+split=700",
     "novelist": "novelist-1+file=novel.sse+type=text/event-stream+split=4000",

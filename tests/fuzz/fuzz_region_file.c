@@ -2,8 +2,9 @@
  * keeps its invariants, and serves no value that was never stored under its key.
  *
  * Input: a byte of flags (1: another boot, 2: the header's check is made right again, 4: the clock
- * went back, 8: cut short), then edits of four bytes each: three of offset, one that is xored into
- * a good file there. With 8 the first edit's offset is the length.
+ * went back, 8: cut short, 16: the directory's check is made right again), then edits of four bytes
+ * each: three of offset, one that is xored into a good file there. With 8 the first edit's offset
+ * is the length.
  */
 #include "config.h"
 
@@ -17,6 +18,7 @@
 #include "../../src/shm/region_layout.h"
 #include "../../src/shm/store_layout.h"
 #include "base/panic.h"
+#include "shm/totals.h"
 
 #define KEYS 24
 #define WALL_MS INT64_C(1800000000000)
@@ -113,13 +115,36 @@ static void write_file(const uint8_t *data, size_t size) {
         struct region_header *header = (struct region_header *)(void *)bytes;
         header->check = region_header_check(header);
     }
+    if ((flags & 16) != 0) {
+        struct region_header *header = (struct region_header *)(void *)bytes;
+        header->directory.check = region_directory_check(&header->directory);
+    }
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     ASSERT(fd != -1 && write(fd, bytes, length) == (ssize_t)length);
     close(fd);
     free(bytes);
 }
 
+/* Of a file with another layout: wherever its directory points. */
+static void read_totals(struct region *region) {
+    struct totals *totals = region_take_foreign(region);
+    if (totals == NULL) {
+        return;
+    }
+    for (unsigned cell = 0; cell < totals_cells(totals); cell++) {
+        (void)totals_sum(totals, cell);
+    }
+    for (unsigned kind = 0; kind <= NAMES_ROUTE; kind++) {
+        const char *name;
+        for (unsigned i = 0; (name = totals_name(totals, (enum names_kind)kind, i)) != NULL; i++) {
+            ASSERT(strlen(name) < REGION_NAME_SIZE);
+        }
+    }
+    totals_free(totals);
+}
+
 static void use(struct region *region) {
+    read_totals(region);
     struct store *store = store_open(region);
     ASSERT(store != NULL);
     char expected[1024], got[1024];

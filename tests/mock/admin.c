@@ -1,4 +1,4 @@
-/* admin: what a test asks the mock itself: GET /counters, GET /last, POST /reset.
+/* admin: what a test asks the mock itself: GET /counters, GET /last, POST /reset, POST /release.
  *
  * These requests are not counted, and a connection that asks nothing else is not either. The
  * surprise: of a request only bytes are kept (one copy, no parsing on its way); its head is parsed
@@ -186,6 +186,23 @@ static int answer_reset(struct mock *mock, const struct http_head *head,
     return 200;
 }
 
+/* The time that every answer waits for has come: of one that is delayed its beginning, of one that
+ * is paced its next event. */
+static int answer_release(struct mock *mock, const struct http_head *head,
+                          struct json_writer *writer) {
+    struct conn *conn;
+    uint64_t released = 0;
+    (void)head;
+    LIST_FOREACH(conn, &mock->connections, link) {
+        if (conn->state == CONN_ANSWERING && evtimer_pending(&conn->timer, NULL)) {
+            event_active(&conn->timer, EV_TIMEOUT, 1);
+            released++;
+        }
+    }
+    put_count(writer, "released", released);
+    return 200;
+}
+
 static const struct {
     const char *path;
     enum http_method method;
@@ -194,6 +211,7 @@ static const struct {
     {"/counters", HTTP_GET, answer_counters},
     {"/last", HTTP_GET, answer_last},
     {"/reset", HTTP_POST, answer_reset},
+    {"/release", HTTP_POST, answer_release},
 };
 
 bool admin_take(struct conn *conn, const struct http_head *head) {

@@ -41,7 +41,7 @@ class Client(threading.Thread):
     def __init__(self, daemon, number):
         super().__init__(daemon=True)
         self.daemon_under_test, self.number = daemon, number
-        self.done, self.cost, self.failure = 0, Decimal(0), None
+        self.done, self.missed, self.cost, self.failure = 0, 0, Decimal(0), None
         self.ends = threading.Event()
 
     def run(self):
@@ -62,7 +62,9 @@ class Client(threading.Thread):
 class Opener(Client):
     def once(self):
         answer = self.daemon_under_test.request("POST", "/generate", {"prompt": "kept"})
-        assert answer.status == 200 and answer.json()["cached"], answer
+        assert answer.status == 200, answer
+        self.missed += not answer.json()["cached"]
+        self.cost += answer.json()["cost"]
 
 
 class Reader(Client):
@@ -88,6 +90,16 @@ def keep_asking(daemon, seconds):
     return process, script
 
 
+def assert_totals(daemon, told):
+    """The totals are the access log's, and what clients were told. wrk asks for what is cached and does
+    not look: only a shard's lock that was not to be had in 2 ms (a busy machine) makes it pay."""
+    total = daemon.metrics().total("llm_total_cost_usd_total")
+    eventually(lambda: sum(line["cost_usd"] for line in daemon.access_lines()) == total,
+               what="the sum of the access log")
+    timeouts = daemon.metrics().total("optiroute_cache_lock_timeouts_total")
+    assert total == told or (total > told and timeouts > 0), (total, told)
+
+
 def under_load(daemon, times, what):
     """what() every half second; requests that were sent, and the cost that clients were told."""
     clients = [Opener(daemon, i) for i in range(OPENERS)] + [Reader(daemon, i) for i in range(READERS)]
@@ -104,6 +116,8 @@ def under_load(daemon, times, what):
     for client in clients:
         client.end()
     assert wrk.returncode == 0 and "Socket errors" not in output and "Non-2xx" not in output, output
+    timeouts = daemon.metrics().total("optiroute_cache_lock_timeouts_total")
+    assert sum(client.missed for client in clients) <= timeouts, "what was cached is"
     kept = int(re.search(r"(\d+) requests in", output)[1])
     assert all(client.done > 0 for client in clients)
     return kept + sum(client.done for client in clients), sum(client.cost for client in clients)
@@ -116,7 +130,7 @@ def main():
         sent, cost = under_load(daemon, times, daemon.reload)
         metrics = daemon.metrics()
         assert metrics.total("optiroute_config_generation") == times + 1
-        assert metrics.total("llm_total_cost_usd_total") == first + cost, "totals"
+        assert_totals(daemon, first + cost)
         assert sent >= LEAST_REQUESTS * times // 20, sent
         print(f"{times} reloads under {sent} requests: none failed, totals agree")
 

@@ -32,7 +32,7 @@ static struct http_server *server;
 static int client;
 static char answer[65536];
 
-static void setup(void) {
+static void setup_at(enum http_place place) {
     char error[256];
     int pair[2];
     conf_errors_init(&errors);
@@ -61,7 +61,10 @@ static void setup(void) {
     api = api_new(gateway);
     base = event_base_new();
     struct http_limits limits = {.max_body_bytes = 4 << 20,
-                                 .max_connections = 10,
+                                 .max_input_bytes = 1 << 30,
+                                 .max_above = 2,
+                                 .above_ms = 1000,
+                                 .busy_answer = api_busy_answer,
                                  .header_timeout_ms = 10000,
                                  .keepalive_ms = 75000,
                                  .body_idle_ms = 10000,
@@ -73,7 +76,15 @@ static void setup(void) {
     fcntl(pair[1], F_SETFL, O_NONBLOCK);
     fcntl(pair[0], F_SETFL, O_NONBLOCK);
     client = pair[0];
-    ck_assert_int_eq(http_server_add(server, pair[1], NULL, NULL), 0);
+    ck_assert_int_eq(http_server_add(server, pair[1], NULL, NULL, place), 0);
+}
+
+static void setup(void) {
+    setup_at(HTTP_REGULAR);
+}
+
+static void setup_above(void) {
+    setup_at(HTTP_ABOVE_CONNECTIONS);
 }
 
 static void teardown(void) {
@@ -548,8 +559,67 @@ START_TEST(a_client_that_leaves_while_its_body_is_read_is_let_go) {
 }
 END_TEST
 
+/* -- above the limit of connections -- */
+
+START_TEST(above_the_limit_health_is_answered) {
+    static const char *const paths[] = {"/health", "/health/ready"};
+    char request[128];
+    snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: h\r\n\r\n", paths[_i]);
+    say(request);
+    ck_assert_has("HTTP/1.1 200 ");
+    ck_assert_has("Connection: close\r\n");
+}
+END_TEST
+
+START_TEST(above_the_limit_all_else_comes_again) {
+    say("GET /v1/models HTTP/1.1\r\nHost: h\r\nX-Request-Id: mine\r\n\r\n");
+    ck_assert_has("HTTP/1.1 503 ");
+    ck_assert_has("retry-after: 1\r\n");
+    ck_assert_has("x-request-id: mine\r\n");
+    ck_assert_has("Connection: close\r\n");
+    ck_assert_has("\"type\":\"server_error\",\"param\":null,\"code\":\"too_many_connections\"");
+    ck_assert_has_not("x-should-retry: false");
+    ck_assert_uint_eq(metric_total(region, METRIC_HTTP_REQUESTS, METHOD_GET, ENDPOINT_MODELS,
+                                   metrics_status_index(503)),
+                      1);
+}
+END_TEST
+
+/* POST to a path that is admitted by GET; and Anthropic's clients hear it in their own form. */
+START_TEST(above_the_limit_forms_and_methods_are_looked_at) {
+    static const struct {
+        const char *line, *part;
+    } rows[] = {{"POST /health", "\"code\":\"too_many_connections\""},
+                {"POST /v1/messages", "{\"type\":\"error\",\"error\":{\"message\":\"too many "}};
+    char request[128];
+    snprintf(request, sizeof(request), "%s HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n",
+             rows[_i].line);
+    say(request);
+    ck_assert_has("HTTP/1.1 503 ");
+    ck_assert_has(rows[_i].part);
+}
+END_TEST
+
+/* The prepared answer is what a composed one would be. */
+START_TEST(the_prepared_answer_is_whole) {
+    const char *body = strstr(api_busy_answer.data, "\r\n\r\n");
+    ck_assert_ptr_nonnull(body);
+    say("GET /v1/models HTTP/1.1\r\nHost: h\r\n\r\n");
+    const char *composed = strstr(answer, "\r\n\r\n");
+    ck_assert_ptr_nonnull(composed);
+    ck_assert_str_eq(body, composed);
+}
+END_TEST
+
 static Suite *make_suite(void) {
     Suite *suite = suite_create("api");
+    TCase *busy = tcase_create("above");
+    tcase_add_checked_fixture(busy, setup_above, teardown);
+    tcase_add_loop_test(busy, above_the_limit_health_is_answered, 0, 2);
+    tcase_add_test(busy, above_the_limit_all_else_comes_again);
+    tcase_add_loop_test(busy, above_the_limit_forms_and_methods_are_looked_at, 0, 2);
+    tcase_add_test(busy, the_prepared_answer_is_whole);
+    suite_add_tcase(suite, busy);
     TCase *tcase = tcase_create("all");
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, bodies_are_judged_by_the_table);

@@ -61,7 +61,6 @@ static void setup(void) {
     api = api_new(gateway);
     base = event_base_new();
     struct http_limits limits = {.max_body_bytes = 1 << 20,
-                                 .max_connections = 10,
                                  .header_timeout_ms = 10000,
                                  .keepalive_ms = 75000,
                                  .body_idle_ms = 10000,
@@ -75,7 +74,7 @@ static void setup(void) {
     fcntl(pair[0], F_SETFL, O_NONBLOCK);
     fcntl(pair[1], F_SETFL, O_NONBLOCK);
     client = pair[0];
-    ck_assert_int_eq(http_server_add(server, pair[1], NULL, NULL), 0);
+    ck_assert_int_eq(http_server_add(server, pair[1], NULL, NULL, HTTP_REGULAR), 0);
     answer_size = 0;
 }
 

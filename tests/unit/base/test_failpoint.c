@@ -47,7 +47,8 @@ END_TEST
 
 #define FOUR_POINTS "a:fail,b:fail,c:fail,d:fail,"
 #define SIXTEEN_POINTS FOUR_POINTS FOUR_POINTS FOUR_POINTS FOUR_POINTS
-#define SEVENTEEN_POINTS SIXTEEN_POINTS "e:fail"
+#define MOST_POINTS SIXTEEN_POINTS SIXTEEN_POINTS SIXTEEN_POINTS SIXTEEN_POINTS
+#define TOO_MANY_POINTS MOST_POINTS "e:fail"
 
 START_TEST(malformed_settings_are_refused) {
     static const char *const rows[] = {
@@ -59,19 +60,22 @@ START_TEST(malformed_settings_are_refused) {
         "a:kill:0",
         "a:kill:x",
         "a:kill:-1",
+        "a:kill:+0",
+        "a:kill:+",
+        "a:kill:++1",
         "a:kill:1:2",
         "a:KILL",
         "a:kill,,b:kill",
         ",a:kill",
         "a:kill:99999999999999999999",
         "0123456789012345678901234567890123456789012345678901234567890123:kill",
-        SEVENTEEN_POINTS,
+        TOO_MANY_POINTS,
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         ck_assert_msg(!load_points(rows[i]), "\"%s\"", rows[i]);
     }
     ck_assert(load_points("012345678901234567890123456789012345678901234567890123456789012:kill"));
-    ck_assert(load_points(SIXTEEN_POINTS));
+    ck_assert(load_points(MOST_POINTS));
     ck_assert(load_points("a:kill:9223372036854775807,"));
 }
 END_TEST
@@ -132,6 +136,62 @@ START_TEST(the_environment_is_read_and_a_child_counts_anew) {
 }
 END_TEST
 
+START_TEST(a_number_with_a_plus_counts_the_family) {
+    ck_assert(load_points("a.b.c:fail:+3"));
+    for (int turn = 1; turn <= 4; turn++) {
+        pid_t pid = fork();
+        ck_assert_int_ne(pid, -1);
+        if (pid == 0) {
+            _exit(FAILPOINT_FAILS("a.b.c") ? 1 : 0);
+        }
+        int status;
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        ck_assert_int_eq(WEXITSTATUS(status), turn == 3);
+    }
+    ck_assert(!FAILPOINT_FAILS("a.b.c"));
+}
+END_TEST
+
+START_TEST(a_death_says_where_it_was) {
+    int pipe_fds[2], status;
+    ck_assert_int_eq(pipe(pipe_fds), 0);
+    pid_t pid = fork();
+    ck_assert_int_ne(pid, -1);
+    if (pid == 0) {
+        if (dup2(pipe_fds[1], STDERR_FILENO) != -1 && load_points("a.b.c:kill")) {
+            FAILPOINT("a.b.c");
+        }
+        _exit(1);
+    }
+    close(pipe_fds[1]);
+    char said[64] = "";
+    ck_assert_int_gt(read(pipe_fds[0], said, sizeof(said) - 1), 0);
+    ck_assert_str_eq(said, "failpoint: a.b.c: kill\n");
+    close(pipe_fds[0]);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+}
+END_TEST
+
+static int uses_of(const char *name) {
+    int count = 0;
+    for (const char *const *at = failpoints_begin; at < failpoints_end; at++) {
+        count += strcmp(*at, name) == 0;
+    }
+    return count;
+}
+
+START_TEST(every_use_is_in_the_section) {
+    if (failpoints_begin == NULL) { /* never, but the compiler must not know */
+        FAILPOINT("only.used.here");
+        ck_assert(!FAILPOINT_FAILS("and.used.here"));
+    }
+    ck_assert_int_eq(uses_of("only.used.here"), 1);
+    ck_assert_int_eq(uses_of("and.used.here"), 1);
+    ck_assert_int_gt(uses_of("a.b.c"), 3);
+    ck_assert_int_eq(uses_of("used.nowhere"), 0);
+}
+END_TEST
+
 START_TEST(a_malformed_environment_ends_the_process) {
     setenv(FAILPOINT_VARIABLE, "a.b.c", 1);
     failpoint_start();
@@ -149,6 +209,9 @@ static Suite *make_suite(void) {
     tcase_add_test(tcase, kill_ends_the_process);
     tcase_add_test(tcase, stop_stops_until_continued);
     tcase_add_test(tcase, the_environment_is_read_and_a_child_counts_anew);
+    tcase_add_test(tcase, a_number_with_a_plus_counts_the_family);
+    tcase_add_test(tcase, a_death_says_where_it_was);
+    tcase_add_test(tcase, every_use_is_in_the_section);
     tcase_add_exit_test(tcase, a_malformed_environment_ends_the_process, 1);
     suite_add_tcase(suite, tcase);
     return suite;

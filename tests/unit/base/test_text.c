@@ -1,6 +1,7 @@
 /* Unit tests of base/text. */
 #include "unit.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -393,6 +394,16 @@ START_TEST(of_equally_near_words_the_first) {
 }
 END_TEST
 
+START_TEST(advice_about_files) {
+    ck_assert_ptr_nonnull(strstr(text_file_advice(ENOENT), "make its directory"));
+    ck_assert_ptr_nonnull(strstr(text_file_advice(EACCES), "let this user write"));
+    ck_assert_ptr_nonnull(strstr(text_file_advice(EISDIR), "name a file"));
+    ck_assert_ptr_nonnull(strstr(text_file_advice(ENOSPC), "make room"));
+    ck_assert_str_eq(text_file_advice(EINTR), "");
+    ck_assert_str_eq(text_file_advice(0), "");
+}
+END_TEST
+
 static Suite *make_suite(void) {
     Suite *suite = suite_create("base/text");
     TCase *utf8 = tcase_create("utf8");
@@ -414,6 +425,9 @@ static Suite *make_suite(void) {
     tcase_add_test(nearest, the_nearest_word);
     tcase_add_test(nearest, of_equally_near_words_the_first);
     suite_add_tcase(suite, nearest);
+    TCase *advice = tcase_create("advice");
+    tcase_add_test(advice, advice_about_files);
+    suite_add_tcase(suite, advice);
     return suite;
 }
 

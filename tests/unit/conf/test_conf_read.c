@@ -111,6 +111,7 @@ START_TEST(addresses) {
 }
 END_TEST
 
+#define KEY_ADVICE "; set it, name an api_key_file, or say simulate_without_key: yes\n"
 #define P(inside) "providers: {a: {type: openai, url: 'http://x', default_model: m, " inside "}}\n"
 #define URL(url) "providers: {a: {type: openai, default_model: m, url: '" url "'}}\n"
 #define NOT_NAME "is not a name of 1 to 64 characters from A-Z a-z 0-9 . _ -\n"
@@ -144,8 +145,9 @@ START_TEST(providers) {
          "f:1:61: the model's name contains a control character\n"},
         {P("api_key: sk"), "f:1:66: unknown key `api_key`, did you mean `api_key_env`?\n"},
         {P("api_key_env: NOT_THERE"),
-         "f:1:79: api_key_env: NOT_THERE is not set in the environment\n"},
-        {P("api_key_env: EMPTY"), "f:1:79: api_key_env: EMPTY is not set in the environment\n"},
+         "f:1:79: api_key_env: NOT_THERE is not set in the environment" KEY_ADVICE},
+        {P("api_key_env: EMPTY"),
+         "f:1:79: api_key_env: EMPTY is not set in the environment" KEY_ADVICE},
         {P("api_key_env: sk-secret"),
          "f:1:79: api_key_env: this is not the name of an environment variable (the key itself "
          "never stands in this file)\n"},
@@ -215,7 +217,8 @@ START_TEST(routes) {
         {"routes: {'': {cheap: local, strong: local}}\n", "f:1:10: `` " NOT_NAME},
         {R("fallback: [a, c]"), "f:2:49: fallback: there is no provider `c`\n"},
         {R("fallback: [a, a]"), "f:2:49: fallback: `a` is in the list twice\n"},
-        {R("fallback: a"), "f:2:45: fallback: must be a list, not a single value\n"},
+        {R("fallback: c"), "f:2:45: fallback: there is no provider `c`\n"},
+        {R("fallback: {a: b}"), "f:2:45: fallback: must be a list, not a mapping\n"},
         {R("policy: lenght, threshold: 60"),
          "f:2:43: policy: `lenght` is none of length, score; did you mean `length`?\n"},
         {R("threshold: 60"), "f:2:46: threshold: out of bounds: from 0 to 1 for policy score\n"},

@@ -84,11 +84,11 @@ static inline void on_ping(struct sink *sink) {
     heard.pings++;
     note("p");
 }
-static inline bool on_flush(struct sink *sink) {
+static inline enum sink_fill on_flush(struct sink *sink) {
     (void)sink;
     heard.flushes++;
     note("f");
-    return sink_is_slow;
+    return sink_is_slow ? SINK_FULL : SINK_HAS_ROOM;
 }
 static inline void on_done(struct sink *sink, const struct answer *answer) {
     (void)sink;
@@ -113,6 +113,9 @@ static inline void on_failed(struct sink *sink, const struct failure *failure) {
     snprintf(heard.param, sizeof(heard.param), "%s", failure->param != NULL ? failure->param : "");
 }
 static struct sink sink = {on_head, on_event, on_ping, on_flush, on_done, on_failed};
+/* Who asks next, and of which gateway; NULL: `sink` of `gateway`. */
+static struct sink *asking_sink;
+static struct gateway *asked_gateway;
 
 /* What was heard so far is no matter any more. */
 static inline void forget(void) {
@@ -179,7 +182,7 @@ struct ask {
 
 /* As /v1 asks: `how` has what a request says beside the prompt. */
 static inline struct flow *start_chat(struct ask ask, struct chat how) {
-    struct flow *flow = flow_new(gateway);
+    struct flow *flow = flow_new(asked_gateway != NULL ? asked_gateway : gateway);
     struct flow_request *request = arena_calloc(flow_arena(flow), 1, sizeof(*request));
     char *prompt = strdup(ask.prompt); /* gone when flow_start returns, as a request body is */
     request->chat = how;
@@ -194,7 +197,7 @@ static inline struct flow *start_chat(struct ask ask, struct chat how) {
     request->cache = ask.cache;
     request->max_age_ms = INT64_MAX;
     request->started_ns = request->parsed_ns = fake.now_ns;
-    flow_start(flow, request, &sink);
+    flow_start(flow, request, asking_sink != NULL ? asking_sink : &sink);
     memset(prompt, '#', strlen(prompt));
     free(prompt);
     return flow;

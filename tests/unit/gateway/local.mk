@@ -6,6 +6,7 @@ check_PROGRAMS += \
 	tests/unit/gateway/test_cache_key \
 	tests/unit/gateway/test_cost \
 	tests/unit/gateway/test_entry \
+	tests/unit/gateway/test_flight \
 	tests/unit/gateway/test_flow \
 	tests/unit/gateway/test_flow_attempt \
 	tests/unit/gateway/test_flow_key \
@@ -23,6 +24,8 @@ tests_unit_gateway_test_cost_SOURCES = tests/unit/gateway/test_cost.c
 tests_unit_gateway_test_cost_LDADD = $(GATEWAY_TEST_LIBS)
 tests_unit_gateway_test_entry_SOURCES = tests/unit/gateway/test_entry.c
 tests_unit_gateway_test_entry_LDADD = $(GATEWAY_TEST_LIBS)
+tests_unit_gateway_test_flight_SOURCES = tests/unit/gateway/test_flight.c
+tests_unit_gateway_test_flight_LDADD = $(GATEWAY_TEST_LIBS)
 tests_unit_gateway_test_flow_SOURCES = tests/unit/gateway/test_flow.c
 tests_unit_gateway_test_flow_LDADD = $(GATEWAY_TEST_LIBS)
 tests_unit_gateway_test_flow_attempt_SOURCES = tests/unit/gateway/test_flow_attempt.c

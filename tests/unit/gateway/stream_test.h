@@ -109,8 +109,7 @@ static inline void tell(const char *name, const char *data) {
                                .text = reading.text,
                                .is_content = reading.is_content,
                                .is_last = reading.is_last,
-                               .is_hidden = reading.is_usage_only && form->ends_by_done &&
-                                            !hand.attempt->chat->wants_usage};
+                               .is_usage = reading.is_usage_only && form->ends_by_done};
     hand.attempt->events->event(hand.attempt, &event);
     arena_reset(&hand.arena);
     free(own);

@@ -126,10 +126,20 @@ static void harness_writable(void *context, struct http_exchange *exchange) {
     harness.writable++;
 }
 
+static bool harness_admits(void *context, const struct http_head *head) {
+    (void)context;
+    return bytes_equal_str(head->path, "/now") || bytes_equal_str(head->path, "/stream");
+}
+
+#define HARNESS_BUSY "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy"
+
 static void harness_set_up(void) {
     static const struct http_limits limits = {
         .max_body_bytes = 1 << 20,
-        .max_connections = 10,
+        .max_input_bytes = 2 << 20,
+        .max_above = 3,
+        .above_ms = 1000,
+        .busy_answer = BYTES_LITERAL(HARNESS_BUSY),
         .header_timeout_ms = 10000,
         .keepalive_ms = 75000,
         .body_idle_ms = 10000,
@@ -143,6 +153,7 @@ static void harness_set_up(void) {
         .aborted = harness_aborted,
         .finished = harness_finished,
         .writable = harness_writable,
+        .admits = harness_admits,
     };
     signal(SIGPIPE, SIG_IGN);
     memset(&harness, 0, sizeof(harness));
@@ -177,18 +188,22 @@ static void harness_pass(int64_t ms) {
     harness_step();
 }
 
-static int harness_connect_with(struct tls_context *tls) {
+static int harness_connect_as(struct tls_context *tls, enum http_place place) {
     int pair[2];
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
-    ck_assert_int_eq(http_server_add(harness.server, pair[1], tls, "192.0.2.1"), 0);
+    ck_assert_int_eq(http_server_add(harness.server, pair[1], tls, "192.0.2.1", place), 0);
     return pair[0];
+}
+
+static int harness_connect_with(struct tls_context *tls) {
+    return harness_connect_as(tls, HTTP_REGULAR);
 }
 
 static inline int harness_connect(void) {
     return harness_connect_with(NULL);
 }
 
-static struct http_conn *harness_conn(void) {
+static inline struct http_conn *harness_conn(void) {
     return TAILQ_LAST(&harness.server->connections, http_conn_list);
 }
 

@@ -315,7 +315,7 @@ static int connect_tcp(void) {
     ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&address, &size), 0);
     ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, size), 0);
     int accepted = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    ck_assert_int_eq(http_server_add(harness.server, accepted, NULL, NULL), 0);
+    ck_assert_int_eq(http_server_add(harness.server, accepted, NULL, NULL, HTTP_REGULAR), 0);
     close(listener);
     return fd;
 }
@@ -712,13 +712,73 @@ START_TEST(test_drain_grace) {
 }
 END_TEST
 
+/* More than fits the socket at once. */
+static void say_all(int fd, const char *data, size_t size) {
+    while (size > 0) {
+        ssize_t sent = send(fd, data, size, MSG_NOSIGNAL);
+        ck_assert(sent > 0 || errno == EAGAIN);
+        data += sent > 0 ? sent : 0;
+        size -= sent > 0 ? (size_t)sent : 0;
+        harness_step();
+    }
+}
+
+/* Bodies of 900 KiB each, of which 2 MiB may be here at once: who is the first to want more gives
+ * way, and the others come to their end. */
+START_TEST(test_bodies_have_a_limit_together) {
+    static char part[700 << 10], rest[200 << 10];
+    int fds[3];
+    memset(part, 'x', sizeof(part));
+    memset(rest, 'x', sizeof(rest));
+    for (int i = 0; i < 3; i++) {
+        fds[i] = harness_connect();
+        harness_say_str(fds[i], "POST /now HTTP/1.1\r\nHost: a\r\nContent-Length: 921600\r\n\r\n");
+        say_all(fds[i], part, sizeof(part));
+    }
+    ck_assert_uint_ge(harness.server->input_bytes, 2 << 20);
+    say_all(fds[2], rest, sizeof(rest));
+    harness_expect(fds[2], CLOSED("503 Service Unavailable", "13", "out of memory"), true);
+    ck_assert_uint_eq(http_server_stats(harness.server)->turned_away[HTTP_REGULAR], 1);
+    for (int i = 0; i < 2; i++) {
+        say_all(fds[i], rest, sizeof(rest));
+        bool ended;
+        ck_assert_uint_gt(harness_hear(fds[i], &ended), 0); /* the first of its bytes will do */
+        ck_assert_mem_eq(harness_text, "HTTP/1.1 200 OK\r\n", 17);
+    }
+    ck_assert_uint_eq(harness.server->input_bytes, 0);
+    for (int i = 0; i < 3; i++) {
+        close(fds[i]);
+    }
+}
+END_TEST
+
+/* Whatever way a part of a request ends, it is counted no more. */
+START_TEST(test_input_is_counted) {
+    static const char *const begun[] = {
+        "POST /now HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhi", "GET /no"};
+    int fd = harness_connect();
+    harness_say_str(fd, begun[_i % 2]);
+    harness_step();
+    ck_assert_uint_eq(harness.server->input_bytes, strlen(begun[_i % 2]));
+    if (_i < 2) {
+        close(fd);
+        harness_step();
+    } else {
+        harness_pass(10000);
+        ck_assert_uint_eq(harness.faults, 1);
+    }
+    ck_assert_uint_eq(harness.server->input_bytes, 0);
+    if (_i >= 2) {
+        close(fd);
+    }
+}
+END_TEST
+
 START_TEST(test_counts) {
     int fds[10];
     for (int i = 0; i < 10; i++) {
-        ck_assert(!http_server_is_full(harness.server));
         fds[i] = harness_connect();
     }
-    ck_assert(http_server_is_full(harness.server));
     ck_assert_int_eq(http_server_stats(harness.server)->idle, 10);
     harness_say_str(fds[0], "GET ");
     harness_step();
@@ -786,6 +846,8 @@ static void add_tests(TCase *tcase) {
     tcase_add_test(tcase, test_no_time_for_handlers);
     tcase_add_test(tcase, test_exchange_times);
     tcase_add_test(tcase, test_linger);
+    tcase_add_test(tcase, test_bodies_have_a_limit_together);
+    tcase_add_loop_test(tcase, test_input_is_counted, 0, 4);
     tcase_add_test(tcase, test_client_leaves_early);
     tcase_add_test(tcase, test_drain);
     tcase_add_test(tcase, test_drain_grace);

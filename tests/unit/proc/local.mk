@@ -1,6 +1,8 @@
 # Unit tests of layer proc, one program per module.
 check_PROGRAMS += \
 	tests/unit/proc/test_accept \
+	tests/unit/proc/test_capacity \
+	tests/unit/proc/test_handover \
 	tests/unit/proc/test_listen \
 	tests/unit/proc/test_loop_timers \
 	tests/unit/proc/test_notify \
@@ -9,6 +11,10 @@ check_PROGRAMS += \
 	tests/unit/proc/test_spawn
 tests_unit_proc_test_accept_SOURCES = tests/unit/proc/test_accept.c
 tests_unit_proc_test_accept_LDADD = $(PROC_LIBS) $(UNIT_LIBS)
+tests_unit_proc_test_capacity_SOURCES = tests/unit/proc/test_capacity.c
+tests_unit_proc_test_capacity_LDADD = $(PROC_LIBS) $(UNIT_LIBS)
+tests_unit_proc_test_handover_SOURCES = tests/unit/proc/test_handover.c
+tests_unit_proc_test_handover_LDADD = $(PROC_LIBS) $(UNIT_LIBS)
 tests_unit_proc_test_listen_SOURCES = tests/unit/proc/test_listen.c
 tests_unit_proc_test_listen_LDADD = $(PROC_LIBS) $(UNIT_LIBS)
 tests_unit_proc_test_loop_timers_SOURCES = tests/unit/proc/test_loop_timers.c

@@ -107,6 +107,23 @@ START_TEST(watchdog_of_others) {
 }
 END_TEST
 
+/* What an upgrade hands on is what was given to us. */
+START_TEST(exported_again) {
+    static const char *const names[] = {"/run/notify", "@abstract"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        setenv("NOTIFY_SOCKET", names[i], 1);
+        setenv("WATCHDOG_USEC", "3000000", 1);
+        struct notify notify;
+        notify_open(&notify);
+        ck_assert_ptr_null(getenv("NOTIFY_SOCKET"));
+        notify_export(&notify);
+        ck_assert_str_eq(getenv("NOTIFY_SOCKET"), names[i]);
+        ck_assert_str_eq(getenv("WATCHDOG_USEC"), "3000000");
+        notify_close(&notify);
+    }
+}
+END_TEST
+
 START_TEST(without_systemd) {
     unsetenv("NOTIFY_SOCKET");
     setenv("WATCHDOG_USEC", "2000000", 1);
@@ -125,6 +142,7 @@ static Suite *make_suite(void) {
     tcase_add_test(tcase, addresses);
     tcase_add_test(tcase, arrives);
     tcase_add_test(tcase, watchdog_of_others);
+    tcase_add_test(tcase, exported_again);
     tcase_add_test(tcase, without_systemd);
     suite_add_tcase(suite, tcase);
     return suite;

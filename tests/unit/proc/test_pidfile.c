@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -112,6 +113,59 @@ START_TEST(removes_only_its_own) {
 }
 END_TEST
 
+START_TEST(a_successor_replaces_its_predecessors_file) {
+    pid_t holder = start_holder();
+    struct stat before, after;
+    ck_assert_int_eq(stat(path, &before), 0);
+    ck_assert(pidfile_is_held_by_another(path, holder + 1));
+    ck_assert(!pidfile_is_held_by_another(path, holder));
+    int fd = pidfile_prepare(path, error, sizeof(error));
+    ck_assert_msg(fd != -1, "%s", error);
+    ck_assert(!pidfile_is_ours(path, fd));
+    ck_assert_int_eq(pidfile_place(path, holder + 1, error, sizeof(error)), -1);
+    ck_assert_int_eq(pidfile_read(path, error, sizeof(error)), holder);
+    ck_assert_int_eq(pidfile_place(path, holder, error, sizeof(error)), 0);
+    ck_assert_int_eq(stat(path, &after), 0);
+    ck_assert_uint_ne(before.st_ino, after.st_ino);
+    ck_assert(pidfile_is_ours(path, fd));
+    end_holder(holder); /* it does not take ours along */
+    ck_assert(pidfile_is_ours(path, fd));
+    pidfile_remove(path, fd);
+    ck_assert_int_eq(access(path, F_OK), -1);
+}
+END_TEST
+
+START_TEST(what_was_never_placed_goes_too) {
+    char fresh[256];
+    snprintf(fresh, sizeof(fresh), "%s.%d", path, (int)getpid());
+    pid_t holder = start_holder();
+    int fd = pidfile_prepare(path, error, sizeof(error));
+    ck_assert_int_eq(access(fresh, F_OK), 0);
+    pidfile_discard(path, getpid()); /* as who finds us dead */
+    ck_assert_int_eq(access(fresh, F_OK), -1);
+    pidfile_remove(path, fd);
+    fd = pidfile_prepare(path, error, sizeof(error));
+    pidfile_remove(path, fd);
+    ck_assert_int_eq(access(fresh, F_OK), -1);
+    ck_assert_int_eq(pidfile_read(path, error, sizeof(error)), holder);
+    end_holder(holder);
+}
+END_TEST
+
+START_TEST(touching_moves_the_time_and_nothing_else) {
+    int fd = pidfile_create(path, error, sizeof(error));
+    struct stat before, after;
+    ck_assert_int_eq(stat(path, &before), 0);
+    pidfile_touch(fd);
+    ck_assert_int_eq(stat(path, &after), 0);
+    ck_assert(before.st_mtim.tv_sec != after.st_mtim.tv_sec ||
+              before.st_mtim.tv_nsec != after.st_mtim.tv_nsec);
+    ck_assert_uint_eq(before.st_ino, after.st_ino);
+    ck_assert_int_eq(before.st_size, after.st_size);
+    pidfile_remove(path, fd);
+}
+END_TEST
+
 START_TEST(nothing_there) {
     ck_assert_int_eq(pidfile_read(path, error, sizeof(error)), -1);
     ck_assert_ptr_nonnull(strstr(error, path));
@@ -130,6 +184,9 @@ static Suite *make_suite(void) {
     tcase_add_test(tcase, leaves_other_files_alone);
     tcase_add_test(tcase, follows_no_link);
     tcase_add_test(tcase, removes_only_its_own);
+    tcase_add_test(tcase, a_successor_replaces_its_predecessors_file);
+    tcase_add_test(tcase, what_was_never_placed_goes_too);
+    tcase_add_test(tcase, touching_moves_the_time_and_nothing_else);
     tcase_add_test(tcase, nothing_there);
     suite_add_tcase(suite, tcase);
     return suite;

@@ -115,7 +115,7 @@ static inline pid_t test_spawn(int (*body)(void *argument), void *argument) {
 static inline Suite *test_suite(const char *name, const TTest *const *tests, size_t count) {
     Suite *suite = suite_create(name);
     TCase *cases = tcase_create(name);
-    tcase_set_timeout(cases, 60); /* a sanitizer on a busy machine; nothing here waits */
+    tcase_set_timeout(cases, 180); /* a sanitizer on a busy machine; nothing here waits */
     for (size_t i = 0; i < count; i++) {
         tcase_add_test(cases, tests[i]);
     }

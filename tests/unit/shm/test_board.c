@@ -53,6 +53,47 @@ START_TEST(slots_run_out) {
 }
 END_TEST
 
+/* An upgrade: each of two masters has its own slots, and a dead one's go to whoever is first. */
+START_TEST(slots_know_their_master) {
+    struct region *region = test_region_new(0, NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        _exit(board_claim(region, BOARD_WORKER, 2) == 0 ? 0 : 1);
+    }
+    int status;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(status, 0);
+    int own = board_claim(region, BOARD_WORKER, 1);
+    ck_assert_int_eq(board_master(region, 0), child);
+    ck_assert_int_eq(board_master(region, own), getpid());
+    ck_assert_int_eq(board_master(region, 5), 0);
+    uint32_t incarnation = board_incarnation(region, 0);
+    ck_assert(!board_adopt(region, own, child));
+    ck_assert(!board_adopt(region, 5, 0)); /* free: nobody's to adopt */
+    ck_assert(board_adopt(region, 0, child));
+    ck_assert(!board_adopt(region, 0, child)); /* somebody was quicker */
+    ck_assert_int_eq(board_master(region, 0), getpid());
+    ck_assert_int_eq(board_role(region, 0), BOARD_WORKER);
+    ck_assert_uint_eq(board_incarnation(region, 0), incarnation);
+    board_release(region, 0);
+    ck_assert_int_eq(board_master(region, 0), 0);
+    ck_assert_uint_eq(board_incarnation(region, 0), incarnation + 1);
+    region_destroy(region);
+}
+END_TEST
+
+START_TEST(words_add_up_and_only_rise) {
+    struct region *region = test_region_new(0, NULL);
+    board_add_word(region, BOARD_WORD_CPU_GONE_NS, 5);
+    board_add_word(region, BOARD_WORD_CPU_GONE_NS, 7);
+    ck_assert_int_eq(board_get_word(region, BOARD_WORD_CPU_GONE_NS), 12);
+    ck_assert_int_eq(board_raise_word(region, BOARD_WORD_CPU_SHOWN_NS, 10), 10);
+    ck_assert_int_eq(board_raise_word(region, BOARD_WORD_CPU_SHOWN_NS, 8), 10);
+    ck_assert_int_eq(board_raise_word(region, BOARD_WORD_CPU_SHOWN_NS, 11), 11);
+    region_destroy(region);
+}
+END_TEST
+
 START_TEST(last_words_are_cut_and_cleared) {
     struct region *region = test_region_new(0, NULL);
     int slot = board_claim(region, BOARD_WORKER, 1);
@@ -175,6 +216,24 @@ START_TEST(attempts_never_exceed_the_limit) {
 }
 END_TEST
 
+START_TEST(connections_are_limited_over_all_workers) {
+    struct region *region = test_region_new(0, NULL);
+    int metrics = board_claim(region, BOARD_METRICS, 1);
+    int old = board_claim(region, BOARD_WORKER, 1), fresh = board_claim(region, BOARD_WORKER, 2);
+    atomic_store(&board_gauges(region, metrics)->connections, 100); /* no clients */
+    ck_assert(board_take_connection(region, old, 0, 3));
+    ck_assert(board_take_connection(region, fresh, 0, 3));
+    ck_assert(board_take_connection(region, fresh, 1, 3));
+    ck_assert(!board_take_connection(region, old, 1, 3)); /* another generation counts too */
+    ck_assert(!board_take_connection(region, fresh, 2, 3));
+    ck_assert_int_eq(atomic_load(&board_gauges(region, old)->connections), 1);
+    ck_assert_int_eq(atomic_load(&board_gauges(region, fresh)->connections), 2);
+    board_release(region, fresh); /* it died: what it had comes back */
+    ck_assert(board_take_connection(region, old, 1, 3));
+    region_destroy(region);
+}
+END_TEST
+
 START_TEST(words_keep_their_values) {
     struct region *region = test_region_new(0, NULL);
     for (int word = 0; word < BOARD_WORD_COUNT; word++) {
@@ -192,10 +251,13 @@ static Suite *make_suite(void) {
     const TTest *const tests[] = {
         claim_set_and_release,
         slots_run_out,
+        slots_know_their_master,
+        words_add_up_and_only_rise,
         last_words_are_cut_and_cleared,
         sums_count_who_they_should,
         attempts_are_limited_over_all_slots,
         attempts_never_exceed_the_limit,
+        connections_are_limited_over_all_workers,
         words_keep_their_values,
     };
     return test_suite("board", tests, sizeof(tests) / sizeof(tests[0]));

@@ -254,9 +254,16 @@ START_TEST(a_start_killed_at_any_step_loses_nothing) {
         {"region.form.2", 1, false},  {"region.form.2", 2, false},  {"region.form.3", 1, false},
         {"region.attach.1", 1, true}, {"region.attach.2", 1, true}, {"region.attach.3", 1, true},
         {"region.attach.3", 2, true}, {"region.attach.4", 1, true}, {"region.form.3", 1, true},
-        {"store.repair.3", 1, true},  {"store.repair.4", 5, true},  {"store.repair.5", 9, true},
-        {"store.repair.6", 1, true},  {"store.repair.6", 2, true},
+        {"store.repair.1", 1, true},  {"store.repair.3", 1, true},  {"store.repair.4", 5, true},
+        {"store.repair.5", 9, true},  {"store.repair.6", 1, true},  {"store.repair.6", 2, true},
     };
+    for (const char *const *step = failpoints_begin; step < failpoints_end; step++) {
+        bool has_row = strncmp(*step, "region.", 7) != 0;
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+            has_row |= strcmp(rows[i].point, *step) == 0;
+        }
+        ck_assert_msg(has_row, "%s: no row", *step);
+    }
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         make_directory();
         struct region_params params = usual();

@@ -3,6 +3,9 @@
  */
 #include "config.h"
 
+#include <sched.h>
+#include <sys/mman.h>
+
 #include "../../../src/shm/region_layout.h"
 #include "../../../src/shm/store_layout.h"
 #include "store_hammer.h"
@@ -116,6 +119,90 @@ START_TEST(flipped_bits_are_never_served) {
 }
 END_TEST
 
+/* -- The same while other processes serve (K4) -- */
+
+#define SERVERS 2 /* and the test itself, which flips between its requests */
+
+/* In memory that the test and its servers share. */
+struct service {
+    _Atomic uint64_t turns[SERVERS];
+    _Atomic uint64_t corruptions; /* found by all of them, at their end */
+    _Atomic bool ends;
+};
+
+struct server {
+    struct service *service;
+    struct region *region;
+    int number;
+};
+
+/* 0 when all that was served was right. */
+static int serve(void *argument) {
+    const struct server *server = argument;
+    struct service *service = server->service;
+    struct store *store = store_open(server->region);
+    uint64_t seed = 1000u * (unsigned)server->number + 1;
+    int wrong = 0;
+    while (wrong == 0 && !service->ends) {
+        wrong = hammer(store, seed++, 20, 600);
+        service->turns[server->number] += 20;
+    }
+    service->corruptions += store_stats(store)->corruptions;
+    store_close(store);
+    return wrong;
+}
+
+static bool somebody_ended(void) {
+    siginfo_t info = {.si_pid = 0};
+    ck_assert_int_eq(waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT), 0);
+    return info.si_pid != 0;
+}
+
+/* Until each has done so much, or one has ended, which its status tells. */
+static void await_turns(const struct service *service, uint64_t turns) {
+    for (int i = 0; i < SERVERS; i++) {
+        while (service->turns[i] < turns && !somebody_ended()) {
+            sched_yield();
+        }
+    }
+}
+
+static void flip_while_they_serve(struct fixture *fixture) {
+    struct service *service =
+        mmap(NULL, sizeof(*service), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ck_assert_ptr_ne(service, MAP_FAILED);
+    pid_t pids[SERVERS];
+    for (int i = 0; i < SERVERS; i++) {
+        struct server server = {service, fixture->region, i};
+        pids[i] = test_spawn(serve, &server);
+    }
+    await_turns(service, 1);
+    for (int flip = 0; flip < FLIPS; flip++) {
+        *random_byte(fixture) ^= (uint8_t)(1u << test_random(&fixture->seed) % 8);
+        /* At our own pace: to wait for others at each flip takes long on a busy machine. */
+        ck_assert_int_eq(hammer(fixture->store, test_random(&fixture->seed), 20, 600), 0);
+    }
+    await_turns(service, 500);
+    service->ends = true;
+    for (int i = 0; i < SERVERS; i++) {
+        ck_assert_int_eq(test_reap(pids[i]), 0);
+    }
+    ck_assert_uint_gt(service->corruptions + store_stats(fixture->store)->corruptions, 10);
+    munmap(service, sizeof(*service));
+}
+
+START_TEST(flipped_bits_are_never_served_by_anybody) {
+    static const int64_t sizes[] = {REGION_STORE_BYTES_MIN, 8 << 20};
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        struct fixture fixture;
+        setup(&fixture, sizes[i], 31 + i);
+        flip_while_they_serve(&fixture);
+        rebuild_all(&fixture);
+        teardown(&fixture);
+    }
+}
+END_TEST
+
 START_TEST(random_bytes_are_never_served) {
     struct fixture fixture;
     setup(&fixture, REGION_STORE_BYTES_MIN, 9);
@@ -205,7 +292,8 @@ END_TEST
 
 static Suite *make_suite(void) {
     const TTest *const tests[] = {
-        flipped_bits_are_never_served,      random_bytes_are_never_served, wild_ends_and_figures,
+        flipped_bits_are_never_served,      flipped_bits_are_never_served_by_anybody,
+        random_bytes_are_never_served,      wild_ends_and_figures,
         repair_keeps_all_and_is_idempotent, damaged_value_is_removed,
     };
     return test_suite("store_damage", tests, sizeof(tests) / sizeof(tests[0]));

@@ -11,7 +11,7 @@
 
 static struct compose compose;
 static struct buf lines, names, texts, out;
-static unsigned contents, lasts, hidden;
+static unsigned contents, lasts, usages;
 static struct chat_span span;
 
 static const struct usage usage = {.prompt_tokens = 30,
@@ -27,7 +27,7 @@ static void setup(void) {
     buf_init(&names, 0);
     buf_init(&texts, 0);
     buf_init(&out, 0);
-    contents = lasts = hidden = 0;
+    contents = lasts = usages = 0;
 }
 
 static void teardown(void) {
@@ -42,7 +42,7 @@ static void teardown(void) {
 static void on_event(void *user, const struct chat_event *event) {
     struct json_fault fault;
     ck_assert_ptr_eq(user, &lines);
-    hidden += event->is_hidden;
+    usages += event->is_usage;
     ck_assert_msg(json_validate(event->data, &fault) == 0, "%s in %.*s", fault.reason,
                   (int)event->data.size, event->data.data);
     buf_append_bytes(&lines, event->data);
@@ -265,9 +265,9 @@ START_TEST(the_usage_of_a_stream_is_the_last_chunk) {
     bool wanted_it = _i == 1;
     begin(FORM_COMPLETIONS, true, wanted_it);
     say(pieces);
-    ck_assert_uint_eq(hidden, 0);
+    ck_assert_uint_eq(usages, 0);
     ck_assert(compose_end(&compose, FINISH_STOP, &usage, &out, &span));
-    ck_assert_uint_eq(hidden, wanted_it ? 0 : 1);
+    ck_assert_uint_eq(usages, 1);
     fixed(&lines);
     buf_append_char(&lines, '\0');
     ck_assert_str_eq(lines.data + strlen(lines.data) - strlen(end), end);

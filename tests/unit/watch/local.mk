@@ -5,6 +5,10 @@ check_PROGRAMS += tests/unit/watch/test_access_log
 tests_unit_watch_test_access_log_SOURCES = tests/unit/watch/test_access_log.c
 tests_unit_watch_test_access_log_LDADD = $(WATCH_UNIT_LIBS)
 
+check_PROGRAMS += tests/unit/watch/test_carry
+tests_unit_watch_test_carry_SOURCES = tests/unit/watch/test_carry.c
+tests_unit_watch_test_carry_LDADD = $(WATCH_UNIT_LIBS)
+
 check_PROGRAMS += tests/unit/watch/test_labels
 tests_unit_watch_test_labels_SOURCES = tests/unit/watch/test_labels.c
 tests_unit_watch_test_labels_LDADD = $(WATCH_UNIT_LIBS)

@@ -92,6 +92,7 @@ static const char *const all_names[] = {
     "llm_circuit_transitions_total",
     "llm_breaker_stale_reports_total",
     "llm_usage_invalid_total",
+    "optiroute_shed_total",
     "llm_provider_saved_cost_usd_total",
     "llm_circuit_state",
     "optiroute_cache_entries",
@@ -100,6 +101,7 @@ static const char *const all_names[] = {
     "optiroute_connections",
     "optiroute_requests_in_flight",
     "optiroute_workers",
+    "optiroute_workers_ready",
     "optiroute_config_last_reload_successful",
     "optiroute_config_generation",
     "optiroute_build_info",
@@ -321,6 +323,9 @@ START_TEST(gauges_of_the_board) {
     atomic_store(&gauges->connections_idle, 5);
     atomic_store(&gauges->requests_in_flight, 4);
     board_set_pid(region, slots[0], getpid());
+    board_set_state(region, slots[0], BOARD_READY);
+    board_set_state(region, slots[1], BOARD_READY); /* no worker */
+    board_claim(region, BOARD_WORKER, 3);           /* still starting */
     board_set_word(region, BOARD_WORD_WORKERS, 2);
     board_set_word(region, BOARD_WORD_GENERATION, 3);
     board_set_word(region, BOARD_WORD_RELOAD_SUCCESSFUL, 1);
@@ -332,6 +337,7 @@ START_TEST(gauges_of_the_board) {
                                     "optiroute_connections{state=\"idle\"} 5\n");
     ck_assert_ptr_nonnull(strstr(out.data, "\noptiroute_requests_in_flight 4\n"));
     ck_assert_ptr_nonnull(strstr(out.data, "\noptiroute_workers 2\n"));
+    ck_assert_ptr_nonnull(strstr(out.data, "\noptiroute_workers_ready 1\n"));
     ck_assert_ptr_nonnull(strstr(out.data, "\noptiroute_config_generation 3\n"));
     ck_assert_ptr_nonnull(strstr(out.data, "\noptiroute_config_last_reload_successful 1\n"));
     ck_assert_ptr_nonnull(strstr(out.data, "\nprocess_start_time_seconds 1769860800.123000000\n"));
