@@ -35,8 +35,6 @@ void flow_remember(const struct flow *flow, int64_t now_ns) {
     const struct answer *answer = &flow->answer;
     const struct flow_request *request = flow->request;
     bool of_failed = flow->failure.status != 0 && flow->failure_rank > 0;
-    bool has_cost =
-        (answer->cache == ANSWER_HIT || flow->have_outcome) && flow->cost_nusd != COST_UNKNOWN;
     enum outcome outcome = of_failed ? flow->failure_outcome : flow->outcome;
     unsigned outcome_byte = of_failed || flow->have_outcome ? (unsigned)outcome + 1 : 0;
     unsigned flags = (request->chat.wants_stream ? HISTORY_STREAMED : 0) |
@@ -45,11 +43,11 @@ void flow_remember(const struct flow *flow, int64_t now_ns) {
     struct history_request row = {
         .at_ms = gateway_region_ms(flow->gateway, now_ns),
         .duration_ns = now_ns - request->started_ns,
-        .cost_nusd = has_cost ? flow->cost_nusd : HISTORY_COST_UNKNOWN,
+        .cost_nusd = flow_has_cost(flow) ? flow->cost_nusd : HISTORY_COST_UNKNOWN,
         .saved_nusd = answer->saved_nusd,
         .prompt_tokens = answer->usage.prompt_tokens,
         .completion_tokens = answer->usage.completion_tokens,
-        .status = (uint16_t)(flow->failure.status != 0 ? flow->failure.status : 200),
+        .status = (uint16_t)flow_status(flow),
         .endpoint = (uint8_t)request->endpoint,
         .cache = (uint8_t)(answer->cache + 1),
         .outcome = (uint8_t)outcome_byte,

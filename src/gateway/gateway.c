@@ -43,7 +43,6 @@ struct gateway *gateway_new(const struct gateway_env *env) {
         return NULL;
     }
     gateway->env = *env;
-    look_at_clocks(gateway);
     json_reader_init(&gateway->reader);
     arena_init(&gateway->scratch, SCRATCH_BLOCK, SCRATCH_LIMIT);
     slow_free_init(&gateway->slow, &env->timers);

@@ -172,6 +172,10 @@ void flow_continue(struct flow *flow, enum step_result result);
  * False: no memory. */
 bool flow_keep_views(struct flow *flow);
 
+/* What its client was told, or would have been. */
+int flow_status(const struct flow *flow);
+/* Is it known what it cost? That of others' answers is 0. */
+bool flow_has_cost(const struct flow *flow);
 /* Looks the flow's key up in the store; the entry's views are valid until the next look. */
 bool flow_look_up(struct flow *flow, struct entry *entry);
 /* Makes the entry the flow's answer, to be told by STEP_REPLAY: a hit, or what others have asked

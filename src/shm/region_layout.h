@@ -16,7 +16,7 @@
 #include "shm/region.h"
 
 #define REGION_MAGIC UINT64_C(0x314554554f525450) /* "PTROUTE1" as a little-endian word */
-#define REGION_LAYOUT_VERSION 6u
+#define REGION_LAYOUT_VERSION 5u
 #define REGION_LINE 64u
 #define REGION_PAGE 4096u
 #define REGION_BOOT_ID_SIZE 36 /* text of /proc/sys/kernel/random/boot_id, without a NUL */
