@@ -5,6 +5,7 @@
 #include "config.h"
 
 #include "api_private.h"
+#include "www.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -207,7 +208,7 @@ static const struct api_endpoint *find_endpoint(struct bytes path) {
 }
 
 bool api_has_pages(void) {
-    return find_endpoint(BYTES_LITERAL("/")) != &no_endpoint;
+    return www_file_count > 0;
 }
 
 /* The errors of an endpoint have its form, and so have the fields with them. */
