@@ -9,9 +9,9 @@ import subprocess
 import pytest
 import yaml
 
-from optiroute import (BINARY, PATIENCE, STANDARD, TOP, Client, Daemon, LineReader, children,
-                       environment, eventually, is_alive, merged, proc_status, run,
-                       usual_threads)
+from optiroute import (BINARY, PATIENCE, STANDARD, TOP, Client, Daemon, LineReader, environment,
+                       eventually, merged, run, usual_threads)
+from processes import children, is_alive, proc_status
 
 
 def write(tmp_path, text):

@@ -11,7 +11,8 @@ import pytest
 from mock import Mock
 from mock_talk import PATHS, WORDS, ask, chat, chunks, dechunk, events_of, parts_of, \
     question, raw, rest_of, send, stream
-from optiroute import Client, compose, eventually, proc_status
+from optiroute import Client, compose, eventually
+from processes import proc_status
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ import pytest
 from mock import Mock
 from mock_talk import STREAMING, WORDS, ask, chat, chunks, dechunk, deltas, events_of, parts_of, \
     raw, send, stream, text_of
-from optiroute import eventually, proc_status
+from optiroute import eventually
+from processes import proc_status
 
 
 @pytest.fixture(scope="module")

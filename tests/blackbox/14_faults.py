@@ -14,7 +14,8 @@ import time
 import pytest
 
 from mock import Authority, Mock
-from optiroute import PATIENCE, Daemon, environment, eventually, fakehost, in_parallel, proc_status
+from optiroute import PATIENCE, Daemon, environment, eventually, fakehost, in_parallel
+from processes import proc_status
 
 KEY = "sk-secret-of-the-tests-0123456789"
 QUICK = {"connect": "300ms", "first_byte": "300ms", "idle": "300ms", "total": "1200ms"}

@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from mock import Mock
-from optiroute import (TOP, USD, Daemon, compose, environment, eventually, in_parallel, merged,
-                       proc_status, run, stream_events)
+from optiroute import (TOP, USD, Daemon, environment, eventually, in_parallel, merged, run,
+                       stream_events)
+from processes import proc_status
 
 CONTRACTS = pathlib.Path(__file__).resolve().parent / "contracts"
 KEY = "sk-secret-of-the-tests-0123456789"

@@ -15,7 +15,8 @@ import pytest
 
 from mock import Mock, upstream
 from optiroute import (JSON, PATIENCE, Daemon, anthropic_error, compose, eventually, in_parallel,
-                       named_events, proc_status)
+                       named_events)
+from processes import ESTABLISHED, connections, proc_status
 
 MB = 1 << 20
 LIMIT = 40 * MB
@@ -442,9 +443,8 @@ def resident_kib(daemon):
 
 def is_sending_to(port):
     """Does anybody have bytes for that port which are not taken?"""
-    with open("/proc/net/tcp") as file:
-        rows = [line.split() for line in file.readlines()[1:]]
-    return any(row[2].endswith(":%04X" % port) and row[3] == "01" and row[4][:8] != "0" * 8 for row in rows)
+    return any(one.unsent for one in connections()
+               if one.peer_port == port and one.state == ESTABLISHED)
 
 
 def leave_while_sending(daemon, mock, i):

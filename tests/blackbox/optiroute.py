@@ -25,6 +25,8 @@ import time
 
 import yaml
 
+from processes import children, connections, is_alive, proc_name
+
 TOP = pathlib.Path(__file__).resolve().parent.parent.parent
 BINARY = os.environ.get("OPTIROUTED", str(pathlib.Path("src/optirouted").resolve()))
 BUILD = pathlib.Path(BINARY).resolve().parent.parent
@@ -119,64 +121,10 @@ def make_certificate(directory):
 
 # -- processes -------------------------------------------------------------------------------------
 
-def children(pid):
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children") as file:
-            return [int(child) for child in file.read().split()]
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-
-
-def proc_state(pid):
-    """The letter of ps: R, S, T (stopped), Z ...; "" when it is gone."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-
-
-def is_alive(pid):
-    """Neither gone nor a zombie."""
-    return proc_state(pid) not in ("", "Z")
-
-
-def proc_status(pid, key):
-    with open(f"/proc/{pid}/status") as file:
-        for line in file:
-            name, _, value = line.partition(":")
-            if name == key:
-                return value.split()
-    raise KeyError(key)
-
-
 def usual_threads():
     """What each of our processes may have: one; ThreadSanitizer brings one of its own to some."""
     is_tsan = b"__tsan_init" in pathlib.Path(BINARY).read_bytes()
     return (["1"], ["2"]) if is_tsan else (["1"],)
-
-
-def proc_name(pid):
-    try:
-        with open(f"/proc/{pid}/comm") as file:
-            return file.read().strip()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-
-
-def listening_ports(pid):
-    """TCP ports (IPv4) on which this process listens."""
-    inodes = set()
-    for name in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            target = os.readlink(f"/proc/{pid}/fd/{name}")
-        except FileNotFoundError:
-            continue
-        if target.startswith("socket:["):
-            inodes.add(target[8:-1])
-    with open(f"/proc/{pid}/net/tcp") as file:
-        rows = [line.split() for line in file.readlines()[1:]]
-    return [int(row[1].split(":")[1], 16) for row in rows if row[3] == "0A" and row[9] in inodes]
 
 
 def _no_core_dumps():
@@ -580,23 +528,13 @@ class Client:
 
     def await_taken(self, timeout=PATIENCE):
         """Until the daemon has read everything sent so far, so that the next bytes come alone."""
-        host, port = self.socket.getsockname()[:2]
         try:
-            peer = self.socket.getpeername()[1]
+            ports = (self.socket.getpeername()[1], self.socket.getsockname()[1])
         except OSError:  # it has closed: a slow machine took longer than it lingers
             return
-        here = "%s:%04X" % (socket.inet_aton(host)[::-1].hex().upper(), port)
-        there = ":%04X" % peer
-
-        def taken():
-            with open("/proc/net/tcp") as file:
-                for line in file:
-                    row = line.split()
-                    if row[2] == here and row[1].endswith(there):
-                        return row[4].split(":")[1] == "00000000"
-            return True
-
-        eventually(taken, timeout, "the daemon reads")
+        eventually(lambda: not any(one.unread for one in connections()
+                                   if (one.port, one.peer_port) == ports),
+                   timeout, "the daemon reads")
 
     def send_slowly(self, pieces):
         for piece in pieces:
