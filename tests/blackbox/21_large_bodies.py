@@ -443,8 +443,7 @@ def resident_kib(daemon):
 
 def is_sending_to(port):
     """Does anybody have bytes for that port which are not taken?"""
-    return any(one.unsent for one in connections()
-               if one.peer_port == port and one.state == ESTABLISHED)
+    return any(one.unsent for one in connections(peer_port=port) if one.state == ESTABLISHED)
 
 
 def leave_while_sending(daemon, mock, i):

@@ -69,8 +69,8 @@ class Crowd:
     def await_waiting(self):
         """Until the daemon has read all requests: what it does not answer waits."""
         port = self.daemon.address[1]
-        eventually(lambda: not any(one.unread for one in connections()
-                                   if one.port == port and one.state == ESTABLISHED),
+        eventually(lambda: not any(one.unread for one in connections(port)
+                                   if one.state == ESTABLISHED),
                    what="the daemon reads")
 
     def answers(self):

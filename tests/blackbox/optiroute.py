@@ -532,9 +532,12 @@ class Client:
             ports = (self.socket.getpeername()[1], self.socket.getsockname()[1])
         except OSError:  # it has closed: a slow machine took longer than it lingers
             return
-        eventually(lambda: not any(one.unread for one in connections()
-                                   if (one.port, one.peer_port) == ports),
-                   timeout, "the daemon reads")
+
+        def taken():
+            theirs = next(connections(*ports), None)
+            return theirs is None or not theirs.unread
+
+        eventually(taken, timeout, "the daemon reads")
 
     def send_slowly(self, pieces):
         for piece in pieces:

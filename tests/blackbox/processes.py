@@ -4,6 +4,7 @@ Here is nothing about the daemon under test.
 """
 import collections
 import contextlib
+import itertools
 import os
 import resource
 
@@ -66,20 +67,23 @@ def sockets(pid):
 
 # unsent and unread: does the kernel hold bytes for the other side, or for this one? file: as
 # `open_files` has it.
-Connection = collections.namedtuple("Connection", "state port peer_port unsent unread file")
+Connection = collections.namedtuple("Connection", "state port unsent unread file")
 
 
-def connections():
-    """Everything of TCP over IPv4, whoever it belongs to."""
+def connections(port=None, peer_port=None):
+    """Everything of TCP over IPv4, whoever it belongs to; or only what has these ports. One by one,
+    and what is not asked for is not taken apart: there may be thousands, and some ask for each byte
+    that they send."""
+    local, remote = ("" if one is None else f":{one:04X}" for one in (port, peer_port))
     with open("/proc/net/tcp") as file:
-        rows = [line.split() for line in file][1:]
-    result = []
-    for row in rows:
-        port, peer_port = (int(address.rpartition(":")[2], 16) for address in row[1:3])
-        unsent, unread = (int(size, 16) > 0 for size in row[4].split(":"))
-        result.append(Connection(int(row[3], 16), port, peer_port, unsent, unread,
-                                 f"socket:[{row[9]}]"))
-    return result
+        for line in itertools.islice(file, 1, None):
+            if local not in line or remote not in line:
+                continue
+            row = line.split()
+            if row[1].endswith(local) and row[2].endswith(remote):
+                unsent, unread = (int(size, 16) > 0 for size in row[4].split(":"))
+                yield Connection(int(row[3], 16), int(row[1][-4:], 16), unsent, unread,
+                                 f"socket:[{row[9]}]")
 
 
 def listening_ports(pid):
@@ -89,8 +93,7 @@ def listening_ports(pid):
 
 def connected_to(pids, port):
     """Those of the processes that have a connection to this port."""
-    files = {one.file for one in connections()
-             if one.state == ESTABLISHED and one.peer_port == port}
+    files = {one.file for one in connections(peer_port=port) if one.state == ESTABLISHED}
     return [pid for pid in pids if files & sockets(pid)]
 
 

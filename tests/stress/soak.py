@@ -219,7 +219,7 @@ class Sample:
         daemon = soak.daemon
         self.workers = daemon.workers()
         self.others = [daemon.pid, daemon.metrics_worker()]
-        pooled = {one.file for one in connections() if one.peer_port == soak.mock.port}
+        pooled = {one.file for one in connections(peer_port=soak.mock.port)}
         self.kib = [own_kib(pid) for pid in self.workers]
         self.others_kib = [own_kib(pid) for pid in self.others]
         self.descriptors = [sum(file not in pooled for file in open_files(pid))
