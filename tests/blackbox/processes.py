@@ -51,6 +51,10 @@ def pss_kib(pid):
         return next(int(line.split()[1]) for line in file if line.startswith("Pss:"))
 
 
+def resident_kib(*pids):
+    return sum(int(proc_status(pid, "VmRSS")[0]) for pid in pids)
+
+
 def open_files(pid):
     """What each of its descriptors is of: a path, or "socket:[INODE]", "pipe:[INODE]" ..."""
     targets = []
@@ -59,6 +63,10 @@ def open_files(pid):
             with contextlib.suppress(*GONE):  # closed meanwhile
                 targets.append(os.readlink(f"/proc/{pid}/fd/{name}"))
     return targets
+
+
+def count_files(*pids):
+    return sum(len(open_files(pid)) for pid in pids)
 
 
 def sockets(pid):
