@@ -14,7 +14,7 @@ import yaml
 from mock import Mock
 from optiroute import (TOP, USD, Daemon, environment, eventually, in_parallel, merged, run,
                        stream_events)
-from processes import count_files, resident_kib
+from processes import count_files, own_kib
 
 CONTRACTS = pathlib.Path(__file__).resolve().parent / "contracts"
 KEY = "sk-secret-of-the-tests-0123456789"
@@ -217,7 +217,7 @@ def test_ten_thousand_requests_with_faults_leave_the_books_exact():
                             failed += 1
                 return spent, failed
             warm = in_parallel(10, lambda i: many(f"warm {i}", 100))
-            before = count_files(*daemon.workers()), resident_kib(*daemon.workers())
+            before = count_files(*daemon.workers()), own_kib(*daemon.workers())
             results = warm + in_parallel(10, lambda i: many(i, 1000))
             spent = sum(one for one, _ in results)
             failed = sum(count for _, count in results)
@@ -230,7 +230,7 @@ def test_ten_thousand_requests_with_faults_leave_the_books_exact():
             assert metrics.total("llm_requests_total", outcome="ok") == 11000 - failed
             eventually(lambda: count_files(*daemon.workers()) <= before[0] + 12, what="descriptors")
             if "ASAN_OPTIONS" not in os.environ:  # its quarantine grows by design
-                assert resident_kib(*daemon.workers()) - before[1] < 4096
+                assert own_kib(*daemon.workers()) - before[1] < 1024
             daemon.stop()
             lines = daemon.access_lines()
             assert sum(line["cost_usd"] for line in lines) == spent

@@ -51,8 +51,9 @@ def pss_kib(pid):
         return next(int(line.split()[1]) for line in file if line.startswith("Pss:"))
 
 
-def resident_kib(*pids):
-    return sum(int(proc_status(pid, "VmRSS")[0]) for pid in pids)
+def own_kib(*pids):
+    """Memory of their own: what is shared (the region) is of a fixed size and fills as it should."""
+    return sum(int(proc_status(pid, key)[0]) for pid in pids for key in ("RssAnon", "RssFile"))
 
 
 def open_files(pid):

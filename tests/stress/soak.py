@@ -27,7 +27,7 @@ from decimal import Decimal
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "blackbox"))
 from mock import Mock  # noqa: E402
 from optiroute import Closed, Daemon, compose, eventually  # noqa: E402
-from processes import children, connections, open_files, proc_status  # noqa: E402
+from processes import children, connections, open_files, own_kib, proc_status  # noqa: E402
 
 CLIENTS, WORKERS, PROMPTS = 16, 2, 400
 GROWTH_KIB = 1024
@@ -208,11 +208,6 @@ def read_stream(api, answer):
 
 
 # -- what the daemon looks like --------------------------------------------------------------------
-
-def own_kib(pid):
-    """Memory of its own: the region is shared, of a fixed size, and fills as it should."""
-    return sum(int(proc_status(pid, key)[0]) for key in ("RssAnon", "RssFile"))
-
 
 class Sample:
     def __init__(self, soak):
