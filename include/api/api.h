@@ -17,6 +17,8 @@ struct api *api_new(struct gateway *gateway);
 void api_free(struct api *api);
 /* Are there pages for a browser, / and /dashboard? */
 bool api_has_pages(void);
+/* Once a second: keeps the history of the last hour going. */
+void api_tick(struct api *api);
 /* What the worker gives to http_server_new, with the api as context. */
 extern const struct http_callbacks api_callbacks;
 /* What the worker gives to it as busy_answer. */

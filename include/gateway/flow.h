@@ -100,6 +100,7 @@ struct flow_request {
     /* The HTTP side of the access line (its views in the arena; nothing when the log is off); flow
      * fills the rest and writes it when all is over. */
     struct access_record record;
+    enum metric_endpoint endpoint;
     int64_t started_ns, parsed_ns; /* monotonic: first byte, last byte parsed */
 };
 

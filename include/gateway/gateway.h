@@ -44,6 +44,8 @@ void gateway_tick(struct gateway *gateway);
 /* The worker, when its slot was woken (shm/wake.h): looks at the flights that other processes lead
  * and goes on with those who waited for them. */
 void gateway_wake(struct gateway *gateway);
+/* The region time of a monotonic moment, without asking a clock. */
+int64_t gateway_region_ms(const struct gateway *gateway, int64_t now_ns);
 /* False while the daemon drains, and while no provider's circuit lets a request through (all are
  * open, or half-open with their probe under way). */
 bool gateway_is_ready(const struct gateway *gateway);

@@ -53,6 +53,10 @@ void board_set_state(struct region *region, int slot, enum board_state state);
 /* Owner: once a second. Reader: region time of the last beat in ms. */
 void board_beat(struct region *region, int slot);
 int64_t board_last_beat_ms(const struct region *region, int slot);
+/* Region time at which it was claimed, just before the fork. */
+int64_t board_claimed_ms(const struct region *region, int slot);
+/* Slots from here on were never claimed and need no look. */
+int board_seen(const struct region *region);
 struct board_gauges *board_gauges(struct region *region, int slot);
 /* Owner: one more attempt is under way at a provider (index of the name table), unless that would
  * be more than `most` on the whole machine: then false, and nothing changed. Never more than `most`

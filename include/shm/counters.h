@@ -26,6 +26,8 @@ uint64_t counters_sum(const struct region *region, unsigned cell);
 static inline void counter_add_shared(counter_cell *cell, uint64_t value) {
     atomic_fetch_add_explicit(cell, value, memory_order_relaxed);
 }
+/* The same of `count` cells from `first` on, in one pass over the rows. */
+void counters_sum_range(const struct region *region, unsigned first, unsigned count, uint64_t *out);
 
 /* Owner only. */
 static inline void counter_add(counter_cell *cell, uint64_t value) {

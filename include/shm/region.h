@@ -137,6 +137,8 @@ size_t region_size(const struct region *region);
  *     | flights      16,384 x 64       |   shm/flight.h: leader and who waits, under the shard's
  * lock
  *     +--------------------------------+ page
+ *     | history: samples, requests     |   shm/history.h
+ *     +--------------------------------+ page
  *     | shard 0: lock | index | log    |   shm/store.h: S equal shards of whole pages;
  *     | ...                            |   S = power of two of cache.size / 4 MiB, 1 to 256;
  *     | shard S-1                      |   S x shard <= cache.size

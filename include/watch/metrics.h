@@ -37,6 +37,7 @@ enum metric_id {
     METRIC_STALE_REPORTS,       /* provider */
     METRIC_USAGE_INVALID,       /* provider */
     METRIC_SHED,                /* shed reason */
+    METRIC_PROVIDER_SAVED,      /* nano-dollars: provider, saved reason */
     METRIC_COUNT
 };
 
@@ -200,6 +201,7 @@ struct metrics {
 unsigned metrics_cells(void);
 uint64_t metrics_layout_hash(void);
 
+#define METRICS_STATUSES 43 /* their number */
 /* Index along DIM_STATUS: a fixed list, else the last, "other". */
 unsigned metrics_status_index(int status);
 

@@ -5,12 +5,14 @@
 #include "config.h"
 
 #include "api_private.h"
+#include "www.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
 #include "base/clock.h"
+#include "stats_json.h"
 
 #define METHOD_BIT(method) (1u << (method))
 
@@ -28,6 +30,8 @@ static const struct api_endpoint endpoints[] = {
     {"/v1/models", true, GET, ENDPOINT_MODELS, FORM_CHAT, api_models},
     {"/health", false, GET, ENDPOINT_HEALTH, FORM_CHAT, api_health},
     {"/health/ready", false, GET, ENDPOINT_READY, FORM_CHAT, api_ready},
+    {"/api/stats", false, GET, ENDPOINT_STATS, FORM_CHAT, api_stats},
+    {"/api/events", false, GET, ENDPOINT_EVENTS, FORM_CHAT, api_events},
     {"/", false, GET, ENDPOINT_CHAT_PAGE, FORM_CHAT, api_www},
     {"/dashboard", false, GET, ENDPOINT_DASHBOARD, FORM_CHAT, api_www},
     {"/static", true, GET, ENDPOINT_STATIC, FORM_CHAT, api_www},
@@ -55,10 +59,14 @@ struct api *api_new(struct gateway *gateway) {
     buf_init(&api->canonical, 0);
     buf_init(&api->body, 0);
     buf_init(&api->fields, 0);
-    if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random)) {
+    api->stats = calloc(1, sizeof(*api->stats));
+    api->events = api_events_new();
+    if (api->stats == NULL || api->events == NULL ||
+        getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random)) {
         api_free(api);
         return NULL;
     }
+    api->stats->env = api->env;
     for (size_t i = 0; i < sizeof(random); i++) {
         snprintf(api->id_prefix + 2 * i, 3, "%02x", random[i]);
     }
@@ -69,6 +77,8 @@ void api_free(struct api *api) {
     if (api == NULL) {
         return;
     }
+    api_events_free(api);
+    free(api->stats);
     buf_free(&api->fields);
     buf_free(&api->body);
     buf_free(&api->canonical);
@@ -207,7 +217,7 @@ static const struct api_endpoint *find_endpoint(struct bytes path) {
 }
 
 bool api_has_pages(void) {
-    return find_endpoint(BYTES_LITERAL("/")) != &no_endpoint;
+    return www_file_count > 0;
 }
 
 /* The errors of an endpoint have its form, and so have the fields with them. */
@@ -285,6 +295,10 @@ static void on_aborted(void *context, struct http_exchange *exchange, enum http_
     (void)context;
     if (call == NULL) {
         return; /* answered already; only its last bytes were not read */
+    }
+    if (call->events_stream != NULL) {
+        api_events_gone(call->events_stream);
+        return;
     }
     api_count(call, 499);
     if (call->reading != NULL) {

@@ -318,8 +318,9 @@ static struct kept_call *keep_call(const struct api_call *call, struct flow *flo
     kept->call.flow = flow;
     kept->call.reading = NULL;
     kept->call.sink = *sink;
-    kept->request =
-        (struct flow_request){.started_ns = call->started_ns, .parsed_ns = call->parsed_ns};
+    kept->request = (struct flow_request){.endpoint = call->endpoint->label,
+                                          .started_ns = call->started_ns,
+                                          .parsed_ns = call->parsed_ns};
     return kept;
 }
 

@@ -26,10 +26,15 @@ struct api {
     char id_prefix[24];        /* of generated request ids: random, per process */
     uint64_t id_count;
     int64_t started_s; /* wall clock */
+    struct stats_json *stats;
+    struct api_events *events;
 };
 
 struct api_call;
 struct api_reading;
+struct api_events;
+struct event_stream;
+struct stats_json;
 
 struct api_endpoint {
     const char *path;
@@ -47,8 +52,9 @@ struct api_call {
     struct api *api;
     struct http_exchange *exchange;
     const struct api_endpoint *endpoint;
-    struct flow *flow;           /* while one is under way */
-    struct api_reading *reading; /* while its body is being read */
+    struct flow *flow;                  /* while one is under way */
+    struct api_reading *reading;        /* while its body is being read */
+    struct event_stream *events_stream; /* of /api/events */
     enum metric_method method;
     bool streaming;                /* the head of a stream has gone out */
     bool lost;                     /* and something that should have followed has not */
@@ -149,12 +155,23 @@ void api_put_money_comment(struct api_call *call, const struct answer *answer, s
 /* The same of the last piece, after which the stream ends; counts. */
 void api_stream_end(struct api_call *call);
 
+/* -- who listens to /api/events (api_events.c) */
+
+#define API_EVENT_STREAMS_MAX 32 /* in one worker; past it 503 */
+/* NULL without memory. */
+struct api_events *api_events_new(void);
+void api_events_free(struct api *api);
+/* The client of a stream is gone. */
+void api_events_gone(struct event_stream *stream);
+
 /* Endpoints. */
 void api_generate(struct api_call *call, const struct http_head *head, struct bytes body);
 void api_chat(struct api_call *call, const struct http_head *head, struct bytes body);
 void api_models(struct api_call *call, const struct http_head *head, struct bytes body);
 void api_health(struct api_call *call, const struct http_head *head, struct bytes body);
 void api_ready(struct api_call *call, const struct http_head *head, struct bytes body);
+void api_stats(struct api_call *call, const struct http_head *head, struct bytes body);
+void api_events(struct api_call *call, const struct http_head *head, struct bytes body);
 void api_www(struct api_call *call, const struct http_head *head, struct bytes body);
 
 #endif

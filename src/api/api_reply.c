@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "gateway/cost.h"
 #include "watch/metrics_table.h"
+#include "watch/stats.h"
 
 int64_t api_answered_ns(struct api_call *call) {
     if (call->answered_ns == 0) {
@@ -320,8 +321,23 @@ void api_fill_record(const struct api_call *call, int status, struct access_reco
     };
 }
 
+/* One that was meant for a model and refused: the list of recent requests has it too. */
+static void remember(struct api_call *call, int status) {
+    const struct gateway_env *env = call->api->env;
+    int64_t answered_ns = api_answered_ns(call);
+    struct history_request row = {.at_ms = gateway_region_ms(call->api->gateway, answered_ns),
+                                  .duration_ns = answered_ns - call->started_ns,
+                                  .cost_nusd = HISTORY_COST_UNKNOWN,
+                                  .status = (uint16_t)status,
+                                  .endpoint = (uint8_t)call->endpoint->label};
+    if (stats_is_of_models(call->endpoint->label) && call->method == METHOD_POST) {
+        history_add(env->region, env->slot, &row);
+    }
+}
+
 void api_log(struct api_call *call, int status) {
     struct access_log *log = call->api->env->access_log;
+    remember(call, status);
     if (!access_log_is_on(log)) {
         return;
     }

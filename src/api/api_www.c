@@ -104,11 +104,14 @@ void api_www(struct api_call *call, const struct http_head *head, struct bytes b
     buf_printf(&tag, "\"%s%s\"", file->tag, packed ? "-gzip" : "");
     buf_append_str(fields, WWW_FIELDS "ETag: ");
     buf_append_bytes(fields, buf_bytes(&tag));
-    buf_append_str(fields, packed ? "\r\nContent-Encoding: gzip\r\n" : "\r\n");
+    buf_append_str(fields, "\r\n");
     if (is_known(head, buf_bytes(&tag))) {
         api_reply(call, 304, NULL, bytes_make(NULL, 0));
         api_log(call, 304);
         return;
+    }
+    if (packed) {
+        buf_append_str(fields, "Content-Encoding: gzip\r\n");
     }
     const unsigned char *data = packed ? file->gzip : file->plain;
     size_t size = packed ? file->gzip_size : file->plain_size;

@@ -292,25 +292,33 @@ static enum step_result step_answer(struct flow *flow) {
     return STEP_NEXT;
 }
 
+int flow_status(const struct flow *flow) {
+    if (flow->is_orphan) {
+        return STATUS_CLIENT_GONE;
+    }
+    return flow->failure.status != 0 ? flow->failure.status : 200;
+}
+
+bool flow_has_cost(const struct flow *flow) {
+    enum answer_cache cache = flow->answer.cache;
+    bool was_given =
+        cache == ANSWER_HIT || (cache == ANSWER_COALESCED && flow->failure.status == 0);
+    return (was_given || flow->have_outcome) && flow->cost_nusd != COST_UNKNOWN;
+}
+
 static enum step_result step_log(struct flow *flow) {
     const struct gateway_env *env = &flow->gateway->env;
     int64_t now_ns = timers_now_ns(&env->timers);
     int64_t overhead_ns =
         now_ns - flow->request->parsed_ns - flow->answer.upstream_ns - flow->answer.paused_ns;
     metric_observe(&env->metrics, METRIC_OVERHEAD, overhead_ns, 0, 0);
+    flow_remember(flow, now_ns);
     if (!access_log_is_on(env->access_log)) {
         return STEP_NEXT;
     }
     const struct answer *answer = &flow->answer;
     struct access_record *record = &flow->request->record;
-    bool is_given = answer->cache == ANSWER_HIT ||
-                    (answer->cache == ANSWER_COALESCED && flow->failure.status == 0);
-    if (flow->failure.status != 0) {
-        record->status = flow->failure.status;
-    }
-    if (flow->is_orphan) {
-        record->status = STATUS_CLIENT_GONE;
-    }
+    record->status = flow_status(flow);
     if (flow->request->route.route >= 0) {
         record->route = bytes_from_str(env->conf->routes[flow->request->route.route].name);
     }
@@ -330,7 +338,7 @@ static enum step_result step_log(struct flow *flow) {
     record->prompt_tokens = answer->usage.prompt_tokens;
     record->completion_tokens = answer->usage.completion_tokens;
     record->cached_tokens = answer->usage.cached_tokens;
-    record->has_cost = (is_given || flow->have_outcome) && flow->cost_nusd != COST_UNKNOWN;
+    record->has_cost = flow_has_cost(flow);
     record->cost_nusd = flow->cost_nusd;
     record->saved_nusd = answer->saved_nusd;
     record->upstream_ns = answer->upstream_ns;
@@ -360,7 +368,7 @@ static const struct {
     {"share", flow_step_share},     /* the answer, or the failure, for all who wait for it */
     {"replay", step_replay},        /* a whole answer as a stream; may wait */
     {"answer", step_answer},        /* the client hears it */
-    {"log", step_log},              /* one line in the access log */
+    {"log", step_log},              /* the list of recent requests, one line in the access log */
 };
 enum {
     STEP_AT_CACHE = 1,

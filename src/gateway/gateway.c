@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "base/clock.h"
 #include "gateway/cache_key.h"
 #include "gateway/entry.h"
 
@@ -28,6 +29,12 @@ static int make_fingerprints(struct gateway *gateway) {
         cache_key_fingerprint_provider(gateway->sha, conf, i, gateway->provider_plan[i]);
     }
     return 0;
+}
+
+/* Both clocks run alike, but for a suspended machine. */
+static void look_at_clocks(struct gateway *gateway) {
+    const struct gateway_env *env = &gateway->env;
+    gateway->region_ahead_ms = region_now_ms(env->region) - timers_now_ns(&env->timers) / NS_PER_MS;
 }
 
 struct gateway *gateway_new(const struct gateway_env *env) {
@@ -106,6 +113,10 @@ bool gateway_is_ready(const struct gateway *gateway) {
     return board_get_word(env->region, BOARD_WORD_DRAINING) == 0 && has_provider(gateway);
 }
 
+int64_t gateway_region_ms(const struct gateway *gateway, int64_t now_ns) {
+    return now_ns / NS_PER_MS + gateway->region_ahead_ms;
+}
+
 void gateway_count_store(struct gateway *gateway) {
     const struct metrics *metrics = &gateway->env.metrics;
     const struct store_stats now = *store_stats(gateway->env.store);
@@ -130,6 +141,7 @@ void gateway_count_store(struct gateway *gateway) {
 }
 
 void gateway_tick(struct gateway *gateway) {
+    look_at_clocks(gateway);
     gateway_count_store(gateway);
     gateway_wake(gateway); /* should a wake-up have been lost with who was to give it */
     flight_tick(gateway);

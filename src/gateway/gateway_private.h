@@ -54,6 +54,7 @@ struct gateway {
     unsigned round;            /* of gateway_wake */
     int64_t wait_max_ns;       /* the longest total timeout of all providers */
     bool is_ending;            /* gateway_abort_all was called */
+    int64_t region_ahead_ms;   /* region time less monotonic time; looked up once a second */
     uint64_t random;           /* state of the generator that spreads retries */
     struct gateway_provider {
         uint64_t subject;          /* for its breaker */
@@ -171,6 +172,10 @@ void flow_continue(struct flow *flow, enum step_result result);
  * False: no memory. */
 bool flow_keep_views(struct flow *flow);
 
+/* What its client was told, or would have been. */
+int flow_status(const struct flow *flow);
+/* Is it known what it cost? That of others' answers is 0. */
+bool flow_has_cost(const struct flow *flow);
 /* Looks the flow's key up in the store; the entry's views are valid until the next look. */
 bool flow_look_up(struct flow *flow, struct entry *entry);
 /* Makes the entry the flow's answer, to be told by STEP_REPLAY: a hit, or what others have asked
@@ -275,6 +280,10 @@ enum step_result flow_step_choose(struct flow *flow);
 enum step_result flow_step_attempt(struct flow *flow);
 /* Stops the attempt under way and books what it delivered, or stops waiting for the next one. */
 void flow_stop_attempt(struct flow *flow, enum outcome outcome);
+
+/* flow_recent.c */
+/* The request has ended: adds it to the recent ones, and what it saved to its provider's total. */
+void flow_remember(const struct flow *flow, int64_t now_ns);
 
 /* flow_pool.c, flow_money.c */
 /* Frees the memory of a flow in the spare list. */

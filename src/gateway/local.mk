@@ -14,6 +14,7 @@ libgateway_a_SOURCES = \
 	src/gateway/flow_key.c \
 	src/gateway/flow_money.c \
 	src/gateway/flow_pool.c \
+	src/gateway/flow_recent.c \
 	src/gateway/flow_stream.c \
 	src/gateway/gateway.c \
 	src/gateway/gateway_private.h \

@@ -24,8 +24,8 @@
 #include "gateway/entry.h"
 #include "master_private.h"
 #include "proc/check.h"
-#include "shm/wake.h"
 #include "shm/totals.h"
+#include "shm/wake.h"
 #include "watch/carry.h"
 
 #define STATUS_CONFIGURATION 1

@@ -43,6 +43,7 @@ struct worker {
 static void on_tick(struct child *child) {
     struct worker *worker = (struct worker *)child;
     gateway_tick(worker->gateway);
+    api_tick(worker->api);
     access_log_flush(worker->access_log);
     child_count_dropped(child, log_dropped() + access_log_dropped(worker->access_log));
 }

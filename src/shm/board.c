@@ -77,6 +77,7 @@ int board_claim(struct region *region, enum board_role role, uint32_t generation
         atomic_store_explicit(&slot->state, BOARD_STARTING, memory_order_relaxed);
         atomic_store_explicit(&slot->generation, generation, memory_order_relaxed);
         atomic_store_explicit(&slot->last_beat_ms, region_now_ms(region), memory_order_relaxed);
+        atomic_store_explicit(&slot->claimed_ms, region_now_ms(region), memory_order_relaxed);
         slot->last_words[0] = '\0';
         raise_seen(region, (uint32_t)i + 1);
         return i;
@@ -104,6 +105,7 @@ void board_reset(struct region *region) {
         board_release(region, i);
         atomic_store_explicit(&slot->generation, 0, memory_order_relaxed);
         atomic_store_explicit(&slot->last_beat_ms, 0, memory_order_relaxed);
+        atomic_store_explicit(&slot->claimed_ms, 0, memory_order_relaxed);
         memset(slot->last_words, 0, sizeof(slot->last_words));
     }
     atomic_store_explicit(&region->header->slots_seen, 0, memory_order_relaxed);
@@ -168,6 +170,14 @@ void board_beat(struct region *region, int slot) {
 
 int64_t board_last_beat_ms(const struct region *region, int slot) {
     return atomic_load_explicit(&slot_of(region, slot)->last_beat_ms, memory_order_relaxed);
+}
+
+int64_t board_claimed_ms(const struct region *region, int slot) {
+    return atomic_load_explicit(&slot_of(region, slot)->claimed_ms, memory_order_relaxed);
+}
+
+int board_seen(const struct region *region) {
+    return slots_seen(region);
 }
 
 struct board_gauges *board_gauges(struct region *region, int slot) {

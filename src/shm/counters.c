@@ -5,6 +5,8 @@
  */
 #include "config.h"
 
+#include <string.h>
+
 #include "base/panic.h"
 #include "region_layout.h"
 
@@ -24,12 +26,22 @@ unsigned counters_cells(const struct region *region) {
 }
 
 uint64_t counters_sum(const struct region *region, unsigned cell) {
-    ASSERT(cell < region->counter_cells);
-    uint64_t sum = 0;
+    uint64_t sum;
+    counters_sum_range(region, cell, 1, &sum);
+    return sum;
+}
+
+void counters_sum_range(const struct region *region, unsigned first, unsigned count,
+                        uint64_t *out) {
+    ASSERT(first + count <= region->counter_cells);
+    memset(out, 0, count * sizeof(*out));
     for (unsigned row = 0; row < REGION_ROWS; row++) {
-        if (atomic_load_explicit(&region->header->row_used[row], memory_order_relaxed) != 0) {
-            sum += atomic_load_explicit(&row_at(region, row)[cell], memory_order_relaxed);
+        if (atomic_load_explicit(&region->header->row_used[row], memory_order_relaxed) == 0) {
+            continue;
+        }
+        const counter_cell *cells = row_at(region, row) + first;
+        for (unsigned i = 0; i < count; i++) {
+            out[i] += atomic_load_explicit(&cells[i], memory_order_relaxed);
         }
     }
-    return sum;
 }

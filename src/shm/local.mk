@@ -5,6 +5,7 @@ SHM_SOURCES = \
 	src/shm/counters.c \
 	src/shm/flight.c \
 	src/shm/flight_layout.h \
+	src/shm/history.c \
 	src/shm/lock.c \
 	src/shm/names.c \
 	src/shm/region.c \
@@ -25,6 +26,7 @@ noinst_HEADERS += \
 	include/shm/board.h \
 	include/shm/counters.h \
 	include/shm/flight.h \
+	include/shm/history.h \
 	include/shm/lock.h \
 	include/shm/names.h \
 	include/shm/region.h \

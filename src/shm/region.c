@@ -70,7 +70,8 @@ static void plan_geometry(const struct region_params *params, struct region_geom
     at->rows = align_up(at->slots + REGION_SLOTS * sizeof(struct board_slot), REGION_PAGE);
     at->row_bytes = align_up(params->counter_cells * sizeof(counter_cell), REGION_LINE);
     at->flights = align_up(at->rows + REGION_ROWS * at->row_bytes, REGION_PAGE);
-    at->store = align_up(at->flights + FLIGHTS_MAX * sizeof(struct flight_entry), REGION_PAGE);
+    at->history = align_up(at->flights + FLIGHTS_MAX * sizeof(struct flight_entry), REGION_PAGE);
+    at->store = align_up(at->history + history_bytes(), REGION_PAGE);
     at->shard_count = params->store_bytes == 0 ? 0 : count_shards(params->store_bytes);
     at->shard_bytes = 0;
     if (at->shard_count != 0) {

@@ -195,6 +195,7 @@ int region_attach(struct region *region, const struct region_params *params) {
     region_resume_names(region);
     if (passage != PASSED_SAME_BOOT) {
         word_reset(region);
+        history_forget(region); /* its pages may be of different moments */
     }
     FAILPOINT("region.attach.2");
     if (region->report.origin == REGION_ATTACHED) {
@@ -221,4 +222,5 @@ void region_forget_totals(struct region *region) {
     const struct region_geometry *at = &region->at;
     memset(region->base + at->rows, 0, REGION_ROWS * at->row_bytes);
     memset(region->base + at->words, 0, at->catalogue - at->words); /* words, subjects, names */
+    history_forget(region);                                         /* it speaks of both */
 }

@@ -106,6 +106,7 @@ struct board_slot {
     _Atomic uint32_t state;      /* enum board_state; writers: master at claim and release, owner */
     uint32_t reserved;           /* 0 */
     _Atomic int64_t last_beat_ms;                     /* region time; writer: owner */
+    _Atomic int64_t claimed_ms;                       /* region time; writer: master */
     _Alignas(REGION_LINE) struct board_gauges gauges; /* writer: owner; master at release */
     /* attempts under way at each provider; writer: owner, master at release */
     _Alignas(REGION_LINE) _Atomic int32_t outstanding[REGION_PROVIDERS];
@@ -133,6 +134,7 @@ struct region_geometry {
     size_t rows;  /* REGION_ROWS x row_bytes */
     size_t row_bytes;
     size_t flights; /* FLIGHTS_MAX x struct flight_entry */
+    size_t history; /* history.c's */
     size_t store;   /* shard_count x shard_bytes */
     size_t shard_bytes;
     uint32_t shard_count;
@@ -208,6 +210,9 @@ void region_start_time(struct region *region, const struct region_params *params
 
 /* board.c: every slot free and empty with its incarnation raised, every board word 0. */
 void board_reset(struct region *region);
+/* history.c: what it needs, and nothing in it any more. */
+size_t history_bytes(void);
+void history_forget(struct region *region);
 /* word.c: every breaker word 0, which is closed. */
 void word_reset(struct region *region);
 /* names.c: NULL when each table proves itself, else which does not. */

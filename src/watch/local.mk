@@ -7,7 +7,8 @@ libwatch_a_SOURCES = \
 	src/watch/labels.c \
 	src/watch/metrics.c \
 	src/watch/process_stats.c \
-	src/watch/prometheus.c
+	src/watch/prometheus.c \
+	src/watch/stats.c
 noinst_HEADERS += \
 	include/watch/access_log.h \
 	include/watch/carry.h \
@@ -15,4 +16,5 @@ noinst_HEADERS += \
 	include/watch/metrics.h \
 	include/watch/metrics_table.h \
 	include/watch/process_stats.h \
-	include/watch/prometheus.h
+	include/watch/prometheus.h \
+	include/watch/stats.h

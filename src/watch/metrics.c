@@ -26,6 +26,8 @@
 #define STATUS_INDEX(code) STATUS_##code,
 enum status_index { STATUS_LIST(STATUS_INDEX) STATUS_OTHER, STATUS_COUNT };
 
+_Static_assert(STATUS_COUNT == METRICS_STATUSES, "as the header says");
+
 #define STATUS_TEXT(code) [STATUS_##code] = #code,
 static const char *const statuses[STATUS_COUNT] = {[STATUS_OTHER] = "other",
                                                    STATUS_LIST(STATUS_TEXT)};
@@ -261,7 +263,10 @@ static const int64_t bounds_ms[METRIC_BOUNDS] = {STEP(1000000LL),     STEP(10000
     ROW(USAGE_INVALID, COUNTER, UNIT_PLAIN, SHOW_NAMES, "llm_usage_invalid_total", PROVIDER, NONE, \
         NONE, "Answers whose token counts were missing or impossible; they were estimated.")       \
     ROW(SHED, COUNTER, UNIT_PLAIN, SHOW_ALL, "optiroute_shed_total", SHED_REASON, NONE, NONE,      \
-        "Clients told to come again (503), by the limit that was reached.")
+        "Clients told to come again (503), by the limit that was reached.")                        \
+    ROW(PROVIDER_SAVED, COUNTER, UNIT_NANODOLLARS, SHOW_USED, "llm_provider_saved_cost_usd_total", \
+        PROVIDER, SAVED_REASON, NONE,                                                              \
+        "Money not spent, in USD, by the provider whose answer it was and by what saved it.")
 /* clang-format on */
 
 /* First and last cell of each row; the next row begins behind the last. */

@@ -2,6 +2,7 @@
 WWW_FILES = \
 	src/www/answer.js \
 	src/www/base.css \
+	src/www/charts.js \
 	src/www/chat.css \
 	src/www/chat.js \
 	src/www/choice.js \
@@ -9,14 +10,17 @@ WWW_FILES = \
 	src/www/dashboard.html \
 	src/www/dashboard.js \
 	src/www/dom.js \
+	src/www/figures.js \
 	src/www/icon.svg \
 	src/www/index.html \
+	src/www/live.js \
 	src/www/markdown.js \
 	src/www/money.js \
 	src/www/prose.css \
 	src/www/prose.js \
 	src/www/session.js \
 	src/www/stream.js \
+	src/www/table.js \
 	src/www/text.js \
 	src/www/words.js
 EXTRA_DIST += src/www/embed.sh $(WWW_FILES)

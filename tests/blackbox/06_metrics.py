@@ -27,6 +27,7 @@ EXPECTED = {
     "llm_upstream_errors_total": ("counter", {"provider", "reason"}),
     "llm_upstream_responses_total": ("counter", {"provider", "code"}),
     "llm_usage_invalid_total": ("counter", {"provider"}),
+    "llm_provider_saved_cost_usd_total": ("counter", {"provider", "reason"}),
     "llm_retries_total": ("counter", {"provider", "reason"}),
     "llm_circuit_state": ("gauge", {"provider"}),
     "llm_circuit_transitions_total": ("counter", {"provider", "to"}),

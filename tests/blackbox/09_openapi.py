@@ -194,8 +194,21 @@ def witness(daemon):
             answer = daemon.request(method, sent)
             if answer.status != 404 or method == "GET":
                 seen.see(path, "get" if method == "PUT" else method.lower(), answer)
-    for path in ("/generate", "/health", "/health/ready"):
+    for path in ("/generate", "/health", "/health/ready", "/api/stats", "/api/events", "/", "/dashboard"):
         ask(path, "options")
+    ask("/api/stats", "get")
+    ask("/api/stats", "head")
+    ask("/api/stats", "get", sent_as="put")
+    ask("/api/events", "head")
+    ask("/api/events", "get", sent_as="put")
+    for path, sent in (("/", "/"), ("/dashboard", "/dashboard"), ("/static/{file}", "/static/base.css")):
+        for method in ("GET", "PUT", "HEAD", "OPTIONS"):
+            answer = daemon.request(method, sent, fields=["Accept-Encoding: gzip"])
+            seen.see(path, "get" if method == "PUT" else method.lower(), answer)
+        tag = daemon.request("HEAD", sent).field("etag")
+        seen.see(path, "get", daemon.request("GET", sent, fields=[f"If-None-Match: {tag}"]))
+    for name in ("chat.js", "icon.svg", "nothing"):
+        seen.see("/static/{file}", "get", daemon.request("GET", "/static/" + name))
     for path in ("/health", "/health/ready"):
         ask(path, "get")
         ask(path, "head")
@@ -217,6 +230,27 @@ def witness(daemon):
             eventually(lambda: ending.request("GET", "/health/ready").status == 503)
             seen.see("/health/ready", "get", ending.request("GET", "/health/ready"))
             seen.see("/generate", "post", client.read_answer())                             # 503
+    with Daemon({"workers": 1}) as ending:
+        clients = [ending.connect() for _ in range(33)]
+        for client in clients:
+            client.send(compose("GET", "/api/events"))
+            if client is not clients[-1]:
+                client.read_until(b"event: stats")
+        seen.see("/api/events", "get", clients[-1].read_answer())                           # 503
+        for client in clients[:-1]:
+            client.close()
+        eventually(lambda: ending.metrics().total("optiroute_connections") <= 1)
+        with ending.connect() as client:
+            client.send(compose("GET", "/api/events"))
+            while b"event: stats" not in client.buffer:
+                client.fill()
+            ending.reload()  # which ends the stream
+            stream = client.read_answer()
+            seen.see("/api/events", "get", stream)
+            events = re.findall(rb"event: stats\ndata: (.*)\n\n", stream.body)
+            assert events
+            for text in events:
+                validate(json.loads(text), {"$ref": "#/components/schemas/Stats"})
     with Mock() as mock:
         open_circuits = {name: {
             "type": name, "url": mock.url + suffix, "default_model": "m+status=500",
@@ -264,7 +298,8 @@ def test_every_path_of_the_daemon_is_described(daemon):
         if path == "/metrics":  # the clients' port only says where it is
             continue
         allowed = daemon.request("OPTIONS", path).field("allow").lower().split(", ")
-        assert set(allowed) == {method for method in METHODS if method in DOCUMENT["paths"][path]}
+        described = DOCUMENT["paths"].get(path) or DOCUMENT["paths"][path + "/{file}"]
+        assert set(allowed) == {method for method in METHODS if method in described}
 
 
 @pytest.mark.parametrize("changes", [

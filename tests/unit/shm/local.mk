@@ -13,6 +13,10 @@ check_PROGRAMS += tests/unit/shm/test_counters
 tests_unit_shm_test_counters_SOURCES = tests/unit/shm/test_counters.c
 tests_unit_shm_test_counters_LDADD = $(SHM_UNIT_LIBS)
 
+check_PROGRAMS += tests/unit/shm/test_history
+tests_unit_shm_test_history_SOURCES = tests/unit/shm/test_history.c
+tests_unit_shm_test_history_LDADD = $(SHM_UNIT_LIBS)
+
 check_PROGRAMS += tests/unit/shm/test_lock
 tests_unit_shm_test_lock_SOURCES = tests/unit/shm/test_lock.c
 tests_unit_shm_test_lock_LDADD = $(SHM_UNIT_LIBS)

@@ -24,3 +24,7 @@ tests_unit_watch_test_process_stats_LDADD = $(WATCH_UNIT_LIBS)
 check_PROGRAMS += tests/unit/watch/test_prometheus
 tests_unit_watch_test_prometheus_SOURCES = tests/unit/watch/test_prometheus.c
 tests_unit_watch_test_prometheus_LDADD = $(WATCH_UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/watch/test_stats
+tests_unit_watch_test_stats_SOURCES = tests/unit/watch/test_stats.c
+tests_unit_watch_test_stats_LDADD = $(WATCH_UNIT_LIBS)

@@ -93,6 +93,7 @@ static const char *const all_names[] = {
     "llm_breaker_stale_reports_total",
     "llm_usage_invalid_total",
     "optiroute_shed_total",
+    "llm_provider_saved_cost_usd_total",
     "llm_circuit_state",
     "optiroute_cache_entries",
     "optiroute_cache_bytes",

@@ -1,0 +1,126 @@
+/* table: fills tables and lists so that what stays the same is not touched: focus, selection and the
+ * place where a screen reader is survive each second's figures. Everything is set as text.
+ *
+ * A cell is a text, or {text, kind, note, title}: kind is the class of a pill ("", "good", "warn",
+ * "bad"), note a second line.
+ */
+import { element } from "./dom.js";
+import { visible } from "./text.js";
+
+export function setText(node, text) {
+    if (node.textContent !== text) {
+        node.textContent = text;
+    }
+}
+
+function setClass(node, name) {
+    if (node.className !== name) {
+        node.className = name;
+    }
+}
+
+function children(parent, tag, wanted) {
+    while (parent.children.length > wanted) {
+        parent.lastElementChild.remove();
+    }
+    while (parent.children.length < wanted) {
+        parent.append(element(tag));
+    }
+    return parent.children;
+}
+
+function fillCell(cell, value) {
+    const { text, kind, note, title } = typeof value === "string" ? { text: value } : value;
+    const [main, below] = children(cell, "span", note === undefined ? 1 : 2);
+    setText(main, visible(text));
+    setClass(main, kind === undefined ? "" : `pill ${kind}`);
+    if (below) {
+        setText(below, visible(note));
+        setClass(below, "note");
+    }
+    if (main.title !== (title ?? "")) {
+        main.title = title ?? "";
+    }
+}
+
+/* rows: arrays of cells, as many as the table has heads. The roles are said, for a table that is
+ * laid out as cards on a small screen would lose them. */
+export function fillTable(table, rows) {
+    const heads = [...table.tHead.rows[0].cells];
+    const body = table.tBodies[0];
+    if (!table.hasAttribute("role")) {
+        table.setAttribute("role", "table");
+        table.tHead.setAttribute("role", "rowgroup");
+        table.tHead.rows[0].setAttribute("role", "row");
+        heads.forEach((head) => head.setAttribute("role", "columnheader"));
+        body.setAttribute("role", "rowgroup");
+    }
+    const lines = children(body, "tr", rows.length);
+    rows.forEach((row, at) => {
+        const line = lines[at];
+        if (line.children.length === 0) {
+            line.setAttribute("role", "row");
+            heads.forEach((head, column) => {
+                const cell = element(column === 0 ? "th" : "td", { className: head.className });
+                cell.setAttribute("role", column === 0 ? "rowheader" : "cell");
+                cell.dataset.label = head.textContent;
+                line.append(cell);
+            });
+        }
+        row.forEach((value, column) => fillCell(line.cells[column], value));
+    });
+}
+
+/* A table of texts alone, made anew. */
+export function plainTable(caption, heads, rows) {
+    const line = (cells, tag) => {
+        const made = element("tr");
+        made.append(...cells.map((text, at) => {
+            const cell = element(at === 0 ? "th" : tag, at === 0 ? {} : { className: "number" }, visible(text));
+            cell.scope = tag === "th" ? "col" : at === 0 ? "row" : "";
+            return cell;
+        }));
+        return made;
+    };
+    const table = element("table", {}, element("caption", { className: "unseen" }, caption));
+    table.createTHead().append(line(heads, "th"));
+    table.createTBody().append(...rows.map((row) => line(row, "td")));
+    return table;
+}
+
+/* pairs: [name, text] */
+export function fillFacts(list, pairs) {
+    const groups = children(list, "div", pairs.length);
+    pairs.forEach(([name, text], at) => {
+        if (groups[at].children.length === 0) {
+            groups[at].append(element("dt"), element("dd"));
+        }
+        setText(groups[at].children[0], name);
+        setText(groups[at].children[1], text);
+    });
+}
+
+/* entries: {name, text, series}; series is the number of a colour. */
+export function fillLegend(list, entries) {
+    const items = children(list, "li", entries.length);
+    entries.forEach((entry, at) => {
+        const [swatch, name, text] = children(items[at], "span", 3);
+        setClass(swatch, `swatch series-${entry.series}`);
+        setClass(name, "name");
+        setClass(text, "number");
+        setText(name, visible(entry.name));
+        setText(text, entry.text);
+    });
+}
+
+/* A bar in parts: [series, share] each; what it says stands beside it as text. */
+export function fillTrack(track, parts) {
+    const pieces = children(track, "span", parts.length);
+    parts.forEach(([series, share], at) => {
+        setClass(pieces[at], `series-${series}`);
+        const width = `${(share * 100).toFixed(2)}%`;
+        if (pieces[at].style.width !== width) {
+            pieces[at].style.width = width;
+        }
+    });
+}
