@@ -54,7 +54,7 @@ struct gateway *gateway_new(const struct gateway_env *env) {
     gateway->value_size = (size_t)env->conf->cache.max_value;
     gateway->value = malloc(gateway->value_size + 1);
     gateway->providers = calloc(env->conf->provider_count, sizeof(*gateway->providers));
-    gateway->flights = calloc(FLIGHT_BUCKETS, sizeof(gateway->flights[0]));
+    gateway->flights = calloc(FLIGHT_BUCKETS, sizeof(struct flight *));
     if (gateway->value == NULL || gateway->providers == NULL || gateway->flights == NULL) {
         goto failed;
     }

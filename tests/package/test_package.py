@@ -159,6 +159,21 @@ def test_logs_are_rotated(machine):
     assert machine.ok("stat", "-c", "%U %a", log).split() == ["optiroute", "640"]
 
 
+def test_the_binary_is_replaced_while_it_runs(machine):
+    """Inside the sandbox too, and the unit follows."""
+    spent, pid = metric(machine, "llm_total_cost_usd_total"), main_pid(machine)
+    machine.ok("optirouted", "-p", "/run/optiroute/optirouted.pid", "-s", "upgrade")
+    eventually(lambda: main_pid(machine) not in (0, pid), what="the new MAINPID")
+    eventually(lambda: machine.run("test", "-e", f"/proc/{pid}").returncode != 0,
+               what="the end of the old master")
+    assert is_active(machine)
+    assert machine.ok("systemctl", "show", "-P", "NRestarts", "optirouted").strip() == "0"
+    assert metric(machine, "llm_total_cost_usd_total") >= spent > 0
+    assert generate(machine)["cached"] is True
+    machine.ok("systemctl", "reload", "optirouted")  # and is still the one that is told
+    assert is_active(machine)
+
+
 def test_whoever_dies_comes_back_and_no_money_is_lost(machine):
     spent, pid = metric(machine, "llm_total_cost_usd_total"), main_pid(machine)
     assert spent > 0
