@@ -121,6 +121,11 @@ def test_effective_configuration_is_complete_and_reads_back(tmp_path):
     assert again.returncode == 0 and again.stdout == result.stdout
 
 
+def test_effective_configuration_names_what_a_reload_does_not_change():
+    keys = re.search(r"^# a reload does not change .*: (.*)$", run("-T").stdout, re.M)[1]
+    assert keys == "listen metrics_listen user pid_file cache.size cache.file"
+
+
 def test_effective_configuration_never_shows_a_key(tmp_path):
     settings = {"providers": {"p": {"type": "openai", "default_model": "m",
                                     "url": "http://127.0.0.1:1/v1", "api_key_env": "MY_KEY"}}}

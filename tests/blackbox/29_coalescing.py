@@ -12,7 +12,7 @@ import pytest
 
 from mock import Mock
 from optiroute import Closed, Daemon, compose, eventually, merged
-from processes import ESTABLISHED, connected_to, connections
+from processes import connected_to
 from streaming import (AUTO, KINDS, PRICES, WORDS, Book, Stream, assert_whole,
                        await_in_flight, narrow_client, open_stream, provider, question, unlike)
 
@@ -66,12 +66,10 @@ class Crowd:
         client.send(self.request)
         return client
 
-    def await_waiting(self):
+    def await_waiting(self, *others):
         """Until the daemon has read all requests: what it does not answer waits."""
-        port = self.daemon.address[1]
-        eventually(lambda: not any(one.unread for one in connections(port)
-                                   if one.state == ESTABLISHED),
-                   what="the daemon reads")
+        for client in [*self.clients, *others]:
+            client.await_taken()
 
     def answers(self):
         self.mock.release()
@@ -140,7 +138,7 @@ def test_both_doors_share_a_flight(four, mock):
     clients = [four.connect() for _ in range(4)]
     for client in clients:
         client.send(compose("POST", path, body))
-    crowd.await_waiting()
+    crowd.await_waiting(*clients)
     text = crowd.answers()[0].json()["text"]
     for client in clients:
         assert client.read_answer().json()["choices"][0]["message"]["content"] == text
@@ -216,7 +214,7 @@ def test_a_whole_answer_becomes_a_stream_for_who_wants_one(workers, mock, reques
     crowd = Crowd(daemon, mock, orders, 0)
     streams = [open_stream(daemon, "chat-openai", orders, stream_options={"include_usage": True})
                for _ in range(6)]
-    crowd.await_waiting()
+    crowd.await_waiting(*[stream.client for stream in streams])
     assert crowd.answers()[0].status == 200
     for stream in streams:
         with stream:

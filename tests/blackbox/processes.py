@@ -74,25 +74,22 @@ def sockets(pid):
     return {target for target in open_files(pid) if target.startswith("socket:")}
 
 
-# unsent and unread: does the kernel hold bytes for the other side, or for this one? file: as
-# `open_files` has it.
-Connection = collections.namedtuple("Connection", "state port unsent unread file")
+# unsent: does the kernel hold bytes that the other side has not taken? file: as `open_files` has it.
+Connection = collections.namedtuple("Connection", "state port unsent file")
 
 
-def connections(port=None, peer_port=None):
-    """Everything of TCP over IPv4, whoever it belongs to; or only what has these ports. One by one,
-    and what is not asked for is not taken apart: there may be thousands, and some ask for each byte
-    that they send."""
-    local, remote = ("" if one is None else f":{one:04X}" for one in (port, peer_port))
+def connections(peer_port=None):
+    """Everything of TCP over IPv4, whoever it belongs to; or what leads to this port. There may be
+    thousands: only what is asked for is taken apart."""
+    end = "" if peer_port is None else f":{peer_port:04X}"
     with open("/proc/net/tcp") as file:
         for line in itertools.islice(file, 1, None):
-            if local not in line or remote not in line:
+            if end not in line:
                 continue
             row = line.split()
-            if row[1].endswith(local) and row[2].endswith(remote):
-                unsent, unread = (int(size, 16) > 0 for size in row[4].split(":"))
-                yield Connection(int(row[3], 16), int(row[1][-4:], 16), unsent, unread,
-                                 f"socket:[{row[9]}]")
+            if row[2].endswith(end):
+                yield Connection(int(row[3], 16), int(row[1][-4:], 16),
+                                 int(row[4][:8], 16) > 0, f"socket:[{row[9]}]")
 
 
 def listening_ports(pid):
