@@ -261,6 +261,23 @@ START_TEST(a_failure_goes_from_process_to_process) {
 }
 END_TEST
 
+/* The other process is woken by the first failure and so busy that the second comes before it
+ * looks. */
+START_TEST(who_looks_late_hears_of_the_second_failure) {
+    ask(leader, WHOLE);
+    ask_here_and_there(second, &scripts[0], true, WHOLE);
+    break_off(OUTCOME_RESET);
+    break_off(OUTCOME_RESET);
+    ask(third, WHOLE);
+    break_off(OUTCOME_RESET);
+    break_off(OUTCOME_RESET);
+    ck_assert_int_eq(third->status, 502);
+    wake_there();
+    ck_assert_int_eq(second->status, 502);
+    ck_assert_str_eq(hand.asked, "abab");
+}
+END_TEST
+
 START_TEST(a_refusal_is_everybodys_at_once) {
     bool elsewhere = _i == 1;
     ask(leader, WHOLE);
@@ -569,6 +586,7 @@ static Suite *make_suite(void) {
     tcase_add_test(tcase, who_waits_elsewhere_hears_a_sign_of_life);
     tcase_add_loop_test(tcase, after_a_failure_one_asks_again_and_a_second_one_is_everybodys, 0, 2);
     tcase_add_test(tcase, a_failure_goes_from_process_to_process);
+    tcase_add_test(tcase, who_looks_late_hears_of_the_second_failure);
     tcase_add_loop_test(tcase, a_refusal_is_everybodys_at_once, 0, 2);
     tcase_add_test(tcase, who_has_heard_a_part_shares_the_break_and_who_has_not_asks_again);
     tcase_add_test(tcase, a_fallback_of_the_leader_begins_anew_for_all);
