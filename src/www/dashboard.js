@@ -175,7 +175,8 @@ function whyCell(one) {
 
 function recentRow(one) {
     const tokens = one.prompt_tokens === null ? "–" : `${count(one.prompt_tokens)} / ${count(one.completion_tokens)}`;
-    const [cacheText, cacheKind] = one.cache ? words.cache(one.cache) : ["–", undefined];
+    /* Of a request that failed nothing came from anywhere. */
+    const [cacheText, cacheKind] = one.cache && one.status < 400 ? words.cache(one.cache) : ["–", undefined];
     return [
         clock(one.time, true),
         statusCell(one),
