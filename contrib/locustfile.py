@@ -56,6 +56,10 @@ class Client(FastHttpUser if FAST else HttpUser):
         self.ask("complex", random.choice(COMPLEX))
 
     def ask(self, kind, prompt):
+        if Run.end > Run.begin:
+            # Told to stop while it waited, and awake before Locust had it ended: what it asked now
+            # would be cut off in the middle, and look like a request without an answer.
+            return
         started = time.monotonic()
         body = {"prompt": prompt, "provider": "auto"}
         try:

@@ -91,5 +91,5 @@ if [ -f .env ]; then
     say "reading .env"
     read_env
 fi
-say "starting $dir/src/optirouted -f $*"
+say "starting $dir/src/optirouted -f${*:+ $*}"
 exec "$dir/src/optirouted" -f "$@"

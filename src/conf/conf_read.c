@@ -93,13 +93,12 @@ const char *conf_read_word(struct conf_reader *reader, const char *what,
         reader->no_memory = true;
         return NULL;
     }
+    if (unset[0] != '\0') {
+        CONF_COMPLAIN_UNSET(reader, node, "%s: ${%s} is not set in the environment", what, unset);
+        return NULL;
+    }
     if (text.size == 0) {
-        if (unset[0] != '\0') {
-            CONF_COMPLAIN_UNSET(reader, node, "%s: ${%s} is not set in the environment", what,
-                                unset);
-        } else {
-            conf_complain(reader, node, "%s: has no value", what);
-        }
+        conf_complain(reader, node, "%s: has no value", what);
         return NULL;
     }
     return text.data;
@@ -123,7 +122,9 @@ static void read_value(struct conf_reader *reader, const struct conf_key *row, v
         reader->no_memory = true;
         return;
     }
-    if (conf_value_parse(row, text, base, reader->arena, &reason)) {
+    /* Without a value at all may be meant; one that lacks a piece ("/a.log") never is. */
+    bool is_torn = unset[0] != '\0' && text.size > 0;
+    if (!is_torn && conf_value_parse(row, text, base, reader->arena, &reason)) {
         return;
     }
     if (unset[0] != '\0') {

@@ -47,6 +47,19 @@ static yaml_mark_t mark_of_offset(struct bytes text, size_t offset) {
     return mark;
 }
 
+/* A tab looks like any other indentation; libyaml only says that some character is wrong. The mark
+ * counts characters, so it says where the byte is only after a line of blanks: where it matters. */
+static bool is_tab_in_indentation(struct bytes text, const yaml_mark_t *mark) {
+    size_t at = 0;
+    for (size_t line = 0; line < mark->line && at < text.size; at++) {
+        line += text.data[at] == '\n';
+    }
+    for (size_t end = at + mark->column; at < end && at < text.size && text.data[at] == ' ';) {
+        at++;
+    }
+    return at < text.size && text.data[at] == '\t';
+}
+
 static int fail_syntax(struct builder *builder, const yaml_parser_t *parser) {
     char reason[200];
     yaml_mark_t mark = parser->problem_mark;
@@ -59,6 +72,9 @@ static int fail_syntax(struct builder *builder, const yaml_parser_t *parser) {
         snprintf(reason, sizeof(reason), "%s", problem);
         break;
     default:
+        if (is_tab_in_indentation(builder->text, &mark)) {
+            return fail(builder, &mark, "a tab stands here; YAML is indented with blanks");
+        }
         if (parser->context != NULL) {
             snprintf(reason, sizeof(reason), "%s %s that begins in line %zu", problem,
                      parser->context, parser->context_mark.line + 1);

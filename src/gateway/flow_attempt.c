@@ -409,8 +409,9 @@ static void log_refusal(const struct flow *flow, enum outcome outcome) {
         return;
     }
     if (not_there) {
-        log_warn("provider %s: status %d, code `%s`: is its url right, and does it have the model?",
-                 provider->name, status, flow->attempt.code);
+        const char *code = flow->attempt.code;
+        log_warn("provider %s: status %d, code %s: is its url right, and does it have the model?",
+                 provider->name, status, code[0] != '\0' ? code : "none");
     } else if (provider->api_key == NULL) {
         log_error("provider %s wants a key and has none (status %d)", provider->name, status);
     } else {

@@ -175,7 +175,8 @@ function why_cell(one) {
 
 function recent_row(one) {
     const tokens = one.prompt_tokens === null ? "–" : `${count(one.prompt_tokens)} / ${count(one.completion_tokens)}`;
-    const [cache_text, cache_kind] = one.cache ? words.cache(one.cache) : ["–", undefined];
+    /* Of a request that failed nothing came from anywhere. */
+    const [cache_text, cache_kind] = one.cache && one.status < 400 ? words.cache(one.cache) : ["–", undefined];
     return [
         clock(one.time, true),
         status_cell(one),

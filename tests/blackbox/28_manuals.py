@@ -74,7 +74,7 @@ def test_the_page_of_the_daemon_has_every_option():
     assert listed == shown and len(shown) == 8
     page = (MAN / "optirouted.8").read_text()
     for word in ("reload", "reopen", "upgrade", "quit", "stop"):
-        assert re.search(rf"^\.It {word} Ta ", page, re.M), word
+        assert re.search(rf"^\.It Cm {word} Pq ", page, re.M), word
 
 
 # -- what the sources can say ----------------------------------------------------------------------

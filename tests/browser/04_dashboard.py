@@ -104,6 +104,9 @@ def test_figures_follow_the_load(page, daemon):
     first = page.script("return [...document.querySelectorAll('#recent tbody tr:first-child > *')]"
                         ".map((one) => one.firstElementChild.textContent)")
     assert first[2:6] == ["/generate", "large", "length 62", "newly made"]
+    assert daemon.generate("lost", provider="nobody").status == 400
+    page.until(lambda: page.text("#recent tbody tr:first-child td:nth-child(2) .pill") == "400")
+    assert page.text("#recent tbody tr:first-child td:nth-child(6)") == "–"  # nothing was made
     assert page.text("#hits-note").endswith("in all")
     auto = page.script("return document.querySelector('[data-route=auto]').innerText")
     assert "cheap, by length" in auto and "strong, by length" in auto

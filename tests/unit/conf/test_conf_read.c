@@ -71,6 +71,8 @@ START_TEST(values) {
         {"pid_file: ${NOT_THERE}\nuser: ${NOT_THERE}\n",
          "f:2:7: user: ${NOT_THERE} is not set in the environment\n"},
         {"user: ${EMPTY}\n", "f:1:7: user: must not be empty\n"},
+        {"access_log: ${NOT_THERE}/a.log\npid_file: /run${EMPTY}/o.pid\n",
+         "f:1:13: access_log: ${NOT_THERE} is not set in the environment\n"},
         {"listen: 127.0.0.1:${NOT_THERE}\n",
          "f:1:9: listen: ${NOT_THERE} is not set in the environment\n"},
     };

@@ -28,9 +28,12 @@ START_TEST(refused_yaml) {
         {"a: 'x\n\n",
          "f:3:1: found unexpected end of stream while scanning a quoted scalar that begins in "
          "line 1\n"},
-        {"cache:\n\tsize: 1\n",
-         "f:2:1: found character that cannot start any token while scanning for the next token "
-         "that begins in line 2\n"},
+        {"cache:\n\tsize: 1\n", "f:2:1: a tab stands here; YAML is indented with blanks\n"},
+        {"# \xc3\xa9\ncache:\n  \tsize: 1\n",
+         "f:3:3: a tab stands here; YAML is indented with blanks\n"},
+        {"a: [\xc3\xa9,\t@]\n",
+         "f:1:8: found character that cannot start any token while scanning for the next token "
+         "that begins in line 1\n"},
         {"workers: 1\n  user: x\n", "f:2:7: mapping values are not allowed in this context\n"},
         {"a: \x01\n", "f:1:4: control characters are not allowed\n"},
         {"workers: 1\na: \xff\n", "f:2:4: invalid leading UTF-8 octet\n"},
