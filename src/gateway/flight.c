@@ -379,8 +379,7 @@ static struct flow *find_fruitless(const struct gateway *gateway, struct flow **
 /* One that waits for readers while another process has begun to want its answer: nobody tells. */
 static struct flow *find_held_up(const struct gateway *gateway) {
     struct flow *flow = gateway->active;
-    while (flow != NULL &&
-           !(flow->is_paused && flow->ops != NULL && !flight_wants_pause(flow))) {
+    while (flow != NULL && !(flow->is_paused && flow->ops != NULL && !flight_wants_pause(flow))) {
         flow = flow->next;
     }
     return flow;

@@ -62,6 +62,7 @@ static void setup(void) {
     base = event_base_new();
     struct http_limits limits = {.max_body_bytes = 1 << 20,
                                  .max_input_bytes = 1 << 20,
+                                 .max_output_bytes = 1 << 20,
                                  .header_timeout_ms = 10000,
                                  .keepalive_ms = 75000,
                                  .body_idle_ms = 10000,
