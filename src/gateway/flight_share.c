@@ -132,12 +132,12 @@ void flight_stop_keeping(struct flow *leader) {
 }
 
 bool flight_wants_pause(const struct flow *leader) {
-    const struct flight *flight = leader->flight;
+    const struct flight *flight = flight_is_led_by(leader) ? leader->flight : NULL;
     const struct gateway_env *env = &leader->gateway->env;
     bool all_are_full = leader->is_orphan || leader->fill != SINK_HAS_ROOM;
     bool one_is_full = leader->fill != SINK_HAS_ROOM;
     bool one_is_overfull = leader->fill == SINK_OVERFULL;
-    if (flight_is_led_by(leader)) {
+    if (flight != NULL) {
         for (const struct flow *flow = flight->waiters; flow != NULL; flow = flow->next_waiter) {
             all_are_full = all_are_full && flow->fill != SINK_HAS_ROOM;
             one_is_full = one_is_full || flow->fill != SINK_HAS_ROOM;
@@ -147,7 +147,7 @@ bool flight_wants_pause(const struct flow *leader) {
     if (one_is_overfull || !one_is_full || !all_are_full) {
         return one_is_overfull;
     }
-    return !flight_is_led_by(leader) || !flight->has_ticket ||
+    return flight == NULL || !flight->has_ticket ||
            !flight_is_awaited(env->store, &flight->ticket, env->slot);
 }
 
