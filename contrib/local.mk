@@ -17,8 +17,8 @@ EXTRA_DIST += \
 	contrib/test.sh
 
 # The examples never go where the daemon looks, so an installation cannot overwrite a configuration.
-dist_doc_DATA = HACKING.md LICENSE NEWS.md README.md doc/failures.md doc/logs.md doc/metrics.md doc/monitoring.md \
-	doc/providers.md doc/sizing.md doc/upgrade.md
+dist_doc_DATA = HACKING.md LICENSE NEWS.md README.md \
+	doc/failures.md doc/logs.md doc/metrics.md doc/monitoring.md doc/providers.md doc/routing.md doc/sizing.md doc/upgrade.md
 # For editors: what the configuration may hold.
 dist_pkgdata_DATA = contrib/optiroute.schema.json
 examplesdir = $(docdir)/examples

@@ -18,7 +18,8 @@ build="autoconf automake ca-certificates check gcc gzip libc6-dev libcurl4-opens
     make pkg-config"
 test="binutils chromium chromium-driver clang clang-format clang-tidy cppcheck curl fonts-dejavu-core
     groff-base libclang-rt-14-dev mandoc openssl procps prometheus python3 python3-jsonschema
-    python3-locust python3-pytest python3-selenium python3-venv python3-yaml rsync shellcheck xz-utils"
+    python3-locust python3-pytest python3-pytest-xdist python3-selenium python3-venv python3-yaml
+    rsync shellcheck xz-utils"
 node="nodejs npm"
 package="debhelper dpkg-dev lintian logrotate mmdebstrap mount systemd systemd-container systemd-sysv util-linux"
 bench="nginx procps python3 strace util-linux wrk"

@@ -143,15 +143,17 @@ percentages() {
     sed -n -u 's/^[.FEsx]* *\(\[ *[0-9]*%\]\)$/     \1/p' >&3
 }
 
-# pytest_run BUILD [TESTS [PYTHON]]: tests against that build's daemon; the black-box tests.
+# pytest_run BUILD [TESTS [PYTHON]]: tests against that build's daemon; the black-box tests, as many
+# files at once as there are jobs, for they mostly wait.
 pytest_run() {
     local dir=$out/$1 tests=${2:-tests/blackbox} python=${3:-/usr/bin/python3}
-    local status=0 record=$out/log/$stage.xml
+    local status=0 record=$out/log/$stage.xml several=()
+    [ "$tests" != tests/blackbox ] || several=(-n "$jobs" --dist loadfile)
     step "pytest $tests"
     rm -f "$record"
     (cd "$src" && OPTIROUTED=$dir/src/optirouted MOCKLLM=$dir/tests/mockllm BUILDDIR=$dir SRCDIR=$src \
         PYTHONUNBUFFERED=1 "$python" -m pytest -q -rfEs --durations=10 -p no:cacheprovider \
-        --junitxml="$record" "$tests") | tee >(percentages) || status=$?
+        "${several[@]}" --junitxml="$record" "$tests") | tee >(percentages) || status=$?
     [ ! -f "$record" ] || count_pytest "$record"
     return $status
 }

@@ -37,6 +37,9 @@ bool bytes_equal_nocase(struct bytes a, struct bytes b);
 bool bytes_start_with(struct bytes a, struct bytes prefix);
 /* Position of the first `needle` byte, or a.size. */
 size_t bytes_find(struct bytes a, char needle);
+/* Takes what stands before the first separator off the front of *rest, and the separator; all of it
+ * where there is none. For lists: while (rest.size > 0). */
+struct bytes bytes_cut(struct bytes *rest, char separator);
 /* Cuts blanks and tabs from both ends. */
 struct bytes bytes_trim(struct bytes a);
 /* memcmp order, a shorter prefix first. */

@@ -41,8 +41,6 @@ pid_t board_master(const struct region *region, int slot);
 /* A slot that a dead master left behind becomes the caller's, who then may release it. False when
  * another was quicker or it is not `master`'s (any more). */
 bool board_adopt(struct region *region, int slot, pid_t master);
-/* The slot of a pid, -1 when none. */
-int board_find_pid(const struct region *region, pid_t pid);
 
 enum board_role board_role(const struct region *region, int slot);
 pid_t board_pid(const struct region *region, int slot);

@@ -26,15 +26,6 @@ static const struct www_file *find_file(struct bytes path) {
     return NULL;
 }
 
-/* Takes the next element of a list that commas separate off its front. */
-static struct bytes next_element(struct bytes *list) {
-    size_t size = bytes_find(*list, ',');
-    struct bytes element = bytes_trim(bytes_make(list->data, size));
-    size_t taken = size < list->size ? size + 1 : size;
-    *list = bytes_make(list->data + taken, list->size - taken);
-    return element;
-}
-
 /* "q=0" and "q=0.000" are a no (RFC 9110 section 12.4.2). */
 static bool is_refused(struct bytes parameters) {
     struct bytes q = bytes_trim(parameters);
@@ -52,11 +43,10 @@ static bool is_refused(struct bytes parameters) {
 static bool takes_gzip(const struct http_head *head) {
     struct bytes list = http_head_find(head, "accept-encoding");
     while (list.size > 0) {
-        struct bytes element = next_element(&list);
-        struct bytes name = bytes_make(element.data, bytes_find(element, ';'));
-        if (bytes_equal_nocase(bytes_trim(name), BYTES_LITERAL("gzip"))) {
-            size_t rest = name.size < element.size ? name.size + 1 : name.size;
-            return !is_refused(bytes_make(element.data + rest, element.size - rest));
+        struct bytes element = bytes_trim(bytes_cut(&list, ','));
+        struct bytes name = bytes_trim(bytes_cut(&element, ';'));
+        if (bytes_equal_nocase(name, BYTES_LITERAL("gzip"))) {
+            return !is_refused(element);
         }
     }
     return false;
@@ -66,7 +56,7 @@ static bool takes_gzip(const struct http_head *head) {
 static bool is_known(const struct http_head *head, struct bytes tag) {
     struct bytes list = http_head_find(head, "if-none-match");
     while (list.size > 0) {
-        struct bytes element = next_element(&list);
+        struct bytes element = bytes_trim(bytes_cut(&list, ','));
         if (bytes_start_with(element, BYTES_LITERAL("W/"))) {
             element = bytes_make(element.data + 2, element.size - 2);
         }

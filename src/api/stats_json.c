@@ -29,13 +29,17 @@ static void put_money(struct json_writer *writer, const char *key, uint64_t nusd
     json_put_nano(writer, as_int(nusd));
 }
 
-void stats_json_seconds(struct json_writer *writer, const char *key, int64_t ns) {
-    json_key(writer, key);
+void stats_json_put_ns(struct json_writer *writer, int64_t ns) {
     if (ns < 0) {
         json_put_null(writer);
     } else {
         json_put_nano(writer, ns);
     }
+}
+
+void stats_json_seconds(struct json_writer *writer, const char *key, int64_t ns) {
+    json_key(writer, key);
+    stats_json_put_ns(writer, ns);
 }
 
 static void put_share(struct json_writer *writer, const char *key, uint64_t part, uint64_t whole) {

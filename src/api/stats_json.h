@@ -32,7 +32,8 @@ void stats_json_write(struct stats_json *stats, const struct stats_wish *wish, s
 struct json_writer;
 void stats_json_history(const struct stats_json *stats, uint64_t after, struct json_writer *writer);
 void stats_json_recent(struct stats_json *stats, struct json_writer *writer);
-/* nine decimals, null when it is negative */
+/* Nine decimals, null when it is negative: a value, and a member of that value. */
+void stats_json_put_ns(struct json_writer *writer, int64_t ns);
 void stats_json_seconds(struct json_writer *writer, const char *key, int64_t ns);
 
 #endif

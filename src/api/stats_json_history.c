@@ -77,12 +77,8 @@ static void put_quantiles(const uint64_t *from, const uint64_t *to, struct json_
         buckets[i] = stats_since(to[COLUMN_DURATION + i], from[COLUMN_DURATION + i]);
     }
     for (size_t i = 0; i < LENGTH(quantiles); i++) {
-        int64_t ns = stats_quantile_ns(METRIC_HTTP_DURATION, buckets, quantiles[i].share);
-        if (ns < 0) {
-            json_put_null(writer);
-        } else {
-            json_put_nano(writer, ns);
-        }
+        stats_json_put_ns(writer,
+                          stats_quantile_ns(METRIC_HTTP_DURATION, buckets, quantiles[i].share));
     }
 }
 

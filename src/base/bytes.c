@@ -42,6 +42,15 @@ size_t bytes_find(struct bytes a, char needle) {
     return at != NULL ? (size_t)(at - a.data) : a.size;
 }
 
+struct bytes bytes_cut(struct bytes *rest, char separator) {
+    struct bytes part = bytes_make(rest->data, bytes_find(*rest, separator));
+    size_t taken = part.size < rest->size ? part.size + 1 : part.size;
+    if (taken > 0) { /* else there may be no data to point into */
+        *rest = bytes_make(rest->data + taken, rest->size - taken);
+    }
+    return part;
+}
+
 static bool is_blank(char c) {
     return c == ' ' || c == '\t';
 }

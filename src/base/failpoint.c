@@ -48,15 +48,6 @@ static size_t point_count;
 /* Passes of each entry by all processes together; shared by those that descend from who made it. */
 static _Atomic int64_t *family_passes;
 
-/* The part before the next `separator`; *rest moves past it. */
-static struct bytes take_part(struct bytes *rest, char separator) {
-    size_t size = bytes_find(*rest, separator);
-    struct bytes part = bytes_make(rest->data, size);
-    size_t skip = size < rest->size ? size + 1 : size;
-    *rest = bytes_make(rest->data + skip, rest->size - skip);
-    return part;
-}
-
 static bool parse_action(struct bytes word, enum failpoint_action *action) {
     for (size_t i = 0; i < sizeof(action_names) / sizeof(action_names[0]); i++) {
         if (bytes_equal_str(word, action_names[i])) {
@@ -70,8 +61,8 @@ static bool parse_action(struct bytes word, enum failpoint_action *action) {
 /* name:action[:[+]n] */
 static bool parse_point(struct bytes spec, struct failpoint *point) {
     struct bytes rest = spec;
-    struct bytes name = take_part(&rest, ':');
-    struct bytes action = take_part(&rest, ':');
+    struct bytes name = bytes_cut(&rest, ':');
+    struct bytes action = bytes_cut(&rest, ':');
     bool counted = action.size + name.size + 1 < spec.size;
     if (name.size == 0 || name.size >= sizeof(point->name) ||
         !parse_action(action, &point->action)) {
@@ -102,7 +93,7 @@ static bool load_points(const char *text) {
     }
     struct bytes rest = bytes_from_str(text);
     while (rest.size > 0) {
-        struct bytes spec = take_part(&rest, ',');
+        struct bytes spec = bytes_cut(&rest, ',');
         if (point_count == FAILPOINT_MAX || !parse_point(spec, &points[point_count])) {
             return false;
         }

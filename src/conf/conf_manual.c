@@ -8,9 +8,8 @@
 
 #include <stdio.h>
 
-#include "base/text.h"
 #include "conf/conf.h"
-#include "conf_table.h"
+#include "conf_value.h"
 
 #define PATH_MAX_BYTES 128
 #define VALUE_MAX_BYTES 128
@@ -57,23 +56,6 @@ static void put_text(const char *text, struct buf *out) {
     buf_append_char(out, '\n');
 }
 
-static void format_bound(const struct conf_key *row, int64_t value, char *out, size_t out_size) {
-    switch (row->kind) {
-    case KEY_DURATION:
-        text_format_duration_ms(value, out, out_size);
-        break;
-    case KEY_SIZE:
-        text_format_size(value, out, out_size);
-        break;
-    case KEY_NUMBER:
-    case KEY_MONEY:
-        text_format_nano(value, out, out_size);
-        break;
-    default:
-        snprintf(out, out_size, "%lld", (long long)value);
-    }
-}
-
 static bool has_bounds(const struct conf_key *row) {
     return (row->kind >= KEY_INT && row->kind <= KEY_MONEY) || row->kind == KEY_WORKERS;
 }
@@ -89,8 +71,8 @@ static void put_facts(const struct conf_key *row, struct buf *out) {
         buf_printf(&facts, "Default: %s. ", row->standard[0] != '\0' ? row->standard : "empty");
     } /* else the help says what happens without it */
     if (has_bounds(row)) {
-        format_bound(row, row->min, low, sizeof(low));
-        format_bound(row, row->max, high, sizeof(high));
+        conf_number_format(row->kind, row->min, low, sizeof(low));
+        conf_number_format(row->kind, row->max, high, sizeof(high));
         buf_printf(&facts, "From %s to %s%s. ", low, high,
                    (row->flags & KEY_ZERO) != 0 ? ", or 0" : "");
     }

@@ -163,10 +163,27 @@ static void print_key_state(const struct conf *conf, struct buf *out) {
     }
 }
 
+/* Appends ", NAME" for each key that a reload cannot bring into force. */
+static void print_restart_keys(const struct conf_table *table, const char *section,
+                               struct buf *out) {
+    for (size_t i = 0; i < table->count; i++) {
+        const struct conf_key *row = &table->keys[i];
+        if (row->kind == KEY_SECTION) {
+            print_restart_keys(row->table, row->name, out);
+        }
+        if ((row->flags & KEY_RESTART) != 0) {
+            buf_printf(out, " %s%s%s", section, section[0] != '\0' ? "." : "", row->name);
+        }
+    }
+}
+
 void conf_print(const struct conf *conf, struct buf *out) {
     buf_append_str(out, "# effective configuration, from ");
     conf_text_quote(bytes_from_str(conf->source), out);
     buf_append_char(out, '\n');
     print_key_state(conf, out);
+    buf_append_str(out, "# a reload does not change (an upgrade or a restart does):");
+    print_restart_keys(&conf_table_root, "", out);
+    buf_append_char(out, '\n');
     print_table(conf, &conf_table_root, conf, 0, out);
 }

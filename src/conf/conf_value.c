@@ -43,8 +43,7 @@ static bool parse_bool(struct bytes text, bool *value) {
     return false;
 }
 
-/* A number of this kind as people would write it. */
-static void format_number(enum conf_key_kind kind, int64_t value, char *out, size_t out_size) {
+void conf_number_format(enum conf_key_kind kind, int64_t value, char *out, size_t out_size) {
     switch (kind) {
     case KEY_DURATION:
         text_format_duration_ms(value, out, out_size);
@@ -100,8 +99,8 @@ static bool parse_bounded(const struct conf_key *key, struct bytes text, int64_t
     if (!off && (*value < key->min || *value > key->max)) {
         char min[32];
         char max[32];
-        format_number(key->kind, key->min, min, sizeof(min));
-        format_number(key->kind, key->max, max, sizeof(max));
+        conf_number_format(key->kind, key->min, min, sizeof(min));
+        conf_number_format(key->kind, key->max, max, sizeof(max));
         conf_reason_set(reason, "%.*s is out of bounds: %sfrom %s to %s", SHOWN(text),
                         (key->flags & KEY_ZERO) != 0 ? "0 or " : "", min, max);
         return false;
@@ -254,7 +253,7 @@ bool conf_value_is_unset(const struct conf_key *key, const void *base) {
 
 static void append_number(enum conf_key_kind kind, int64_t value, struct buf *out) {
     char text[48];
-    format_number(kind, value, text, sizeof(text));
+    conf_number_format(kind, value, text, sizeof(text));
     buf_append_str(out, text);
 }
 

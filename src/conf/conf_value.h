@@ -37,6 +37,8 @@ bool conf_value_parse(const struct conf_key *key, struct bytes text, void *base,
 bool conf_value_is_unset(const struct conf_key *key, const void *base);
 /* As YAML that parses to the same value. */
 void conf_value_format(const struct conf_key *key, const void *base, struct buf *out);
+/* A number, of whichever kind, as people would write it. */
+void conf_number_format(enum conf_key_kind kind, int64_t value, char *out, size_t out_size);
 /* [A-Za-z0-9._-]{1,64} */
 bool conf_name_is_valid(struct bytes name);
 /* No control character (C0, DEL, C1) and valid UTF-8: fit for a header, a label and a log line. */

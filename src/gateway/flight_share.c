@@ -137,12 +137,11 @@ bool flight_wants_pause(const struct flow *leader) {
     bool all_are_full = leader->is_orphan || leader->fill != SINK_HAS_ROOM;
     bool one_is_full = leader->fill != SINK_HAS_ROOM;
     bool one_is_overfull = leader->fill == SINK_OVERFULL;
-    if (flight != NULL) {
-        for (const struct flow *flow = flight->waiters; flow != NULL; flow = flow->next_waiter) {
-            all_are_full = all_are_full && flow->fill != SINK_HAS_ROOM;
-            one_is_full = one_is_full || flow->fill != SINK_HAS_ROOM;
-            one_is_overfull = one_is_overfull || flow->fill == SINK_OVERFULL;
-        }
+    for (const struct flow *flow = flight != NULL ? flight->waiters : NULL; flow != NULL;
+         flow = flow->next_waiter) {
+        all_are_full = all_are_full && flow->fill != SINK_HAS_ROOM;
+        one_is_full = one_is_full || flow->fill != SINK_HAS_ROOM;
+        one_is_overfull = one_is_overfull || flow->fill == SINK_OVERFULL;
     }
     if (one_is_overfull || !one_is_full || !all_are_full) {
         return one_is_overfull;

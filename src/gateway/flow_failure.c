@@ -30,8 +30,8 @@ struct failure_head {
     uint32_t sizes[TEXTS];
 };
 
-void flow_failure_encode(const struct flow_failure *from, struct buf *out) {
-    const struct failure *failure = &from->failure;
+void flow_failure_encode(const struct flow_failure *how, struct buf *out) {
+    const struct failure *failure = &how->failure;
     const struct bytes texts[TEXTS] = {
         [TEXT_TYPE] = bytes_from_str(failure->type),
         [TEXT_CODE] = bytes_from_str(failure->code),
@@ -44,8 +44,8 @@ void flow_failure_encode(const struct flow_failure *from, struct buf *out) {
     struct failure_head head = {
         .status = failure->status,
         .retry_after_s = failure->retry_after_s,
-        .rank = from->rank,
-        .outcome = (uint32_t)from->outcome,
+        .rank = how->rank,
+        .outcome = (uint32_t)how->outcome,
         .flags = (failure->should_retry ? FLAG_SHOULD_RETRY : 0) |
                  (failure->retry_is_asked ? FLAG_RETRY_IS_ASKED : 0) |
                  (failure->param != NULL ? FLAG_HAS_PARAM : 0),
@@ -59,7 +59,7 @@ void flow_failure_encode(const struct flow_failure *from, struct buf *out) {
     }
 }
 
-int flow_failure_decode(struct bytes value, struct arena *arena, struct flow_failure *out) {
+int flow_failure_decode(struct bytes value, struct arena *arena, struct flow_failure *how) {
     struct failure_head head;
     struct bytes texts[TEXTS];
     size_t at = sizeof(head);
@@ -81,7 +81,7 @@ int flow_failure_decode(struct bytes value, struct arena *arena, struct flow_fai
         head.status > 599) {
         return -1;
     }
-    *out = (struct flow_failure){
+    *how = (struct flow_failure){
         .rank = head.rank,
         .outcome = (enum outcome)head.outcome,
         .failure = {.status = head.status,

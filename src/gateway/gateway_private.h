@@ -192,9 +192,9 @@ struct flow_failure {
     unsigned rank;
     enum outcome outcome; /* meaningful with a rank */
 };
-void flow_failure_encode(const struct flow_failure *failure, struct buf *out);
+void flow_failure_encode(const struct flow_failure *how, struct buf *out);
 /* -1 when the bytes are none, or no memory. */
-int flow_failure_decode(struct bytes value, struct arena *arena, struct flow_failure *failure);
+int flow_failure_decode(struct bytes value, struct arena *arena, struct flow_failure *how);
 
 /* flight.c */
 enum step_result flow_step_flight(struct flow *flow);

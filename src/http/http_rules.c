@@ -156,15 +156,12 @@ static bool rule_transfer_encoding(struct http_parser *parser, struct bytes valu
 /* A comma-separated list, possibly over several fields; options we do not know are not ours. */
 static bool rule_connection(struct http_parser *parser, struct bytes value) {
     while (value.size > 0) {
-        size_t comma = bytes_find(value, ',');
-        struct bytes option = bytes_trim(bytes_make(value.data, comma));
+        struct bytes option = bytes_trim(bytes_cut(&value, ','));
         if (bytes_equal_nocase(option, BYTES_LITERAL("close"))) {
             parser->flags |= SEEN_CLOSE;
         } else if (bytes_equal_nocase(option, BYTES_LITERAL("keep-alive"))) {
             parser->flags |= SEEN_KEEP_ALIVE;
         }
-        size_t used = comma < value.size ? comma + 1 : comma;
-        value = bytes_make(value.data + used, value.size - used);
     }
     return true;
 }

@@ -198,20 +198,16 @@ static int listen_patiently(struct listeners *listeners, const struct conf_addre
     return 0;
 }
 
-/* What the master before us had bound for the same address, or an init system given to it. */
-static bool take_handed(struct listeners *to, struct listeners *handed, const char *asked) {
-    return listen_move(to, handed, asked) > 0;
-}
-
 static int open_sockets(struct master *master) {
     const struct conf *conf = master->boot_conf;
     char error[512];
-    bool is_inherited =
-        take_handed(&master->clients, &master->handover.clients, "") || master->clients.count > 0;
-    (void)take_handed(&master->metrics, &master->handover.metrics, "");
+    /* Sockets that an init system gave, to us or to the master before us: "" was asked for. */
+    bool is_inherited = listen_move(&master->clients, &master->handover.clients, "") > 0 ||
+                        master->clients.count > 0;
+    (void)listen_move(&master->metrics, &master->handover.metrics, "");
     int64_t until_ns = clock_mono_ns() + PATIENCE_MS * NS_PER_MS;
     for (unsigned i = 0; i < conf->listen_count && !is_inherited; i++) {
-        if (take_handed(&master->clients, &master->handover.clients, conf->listen[i].text)) {
+        if (listen_move(&master->clients, &master->handover.clients, conf->listen[i].text) > 0) {
             continue;
         }
         if (listen_patiently(&master->clients, &conf->listen[i], until_ns, error, sizeof(error)) ==
@@ -221,7 +217,7 @@ static int open_sockets(struct master *master) {
         }
     }
     if (conf->metrics_listen.text[0] != '\0' && master->metrics.count == 0 &&
-        !take_handed(&master->metrics, &master->handover.metrics, conf->metrics_listen.text) &&
+        listen_move(&master->metrics, &master->handover.metrics, conf->metrics_listen.text) == 0 &&
         listen_patiently(&master->metrics, &conf->metrics_listen, until_ns, error, sizeof(error)) ==
             -1) {
         boot_fail(master, "metrics_listen: %s", error);
@@ -255,14 +251,17 @@ static void report_region(struct master *master) {
     }
 }
 
+void boot_say_carried(struct carried carried) {
+    log_info("totals of %u series carried over, %u have no counterpart here", carried.series,
+             carried.lost);
+}
+
 /* Of a file with another layout, now; of a region that the old daemon still uses, when we take over
  * and until it ends (successor.c). */
 static void carry_foreign(struct master *master) {
     struct totals *foreign = region_take_foreign(master->region);
     if (foreign != NULL) {
-        struct carried carried = carry_totals(master->region, &master->counters, foreign, NULL);
-        log_info("totals of %u series carried over, %u have no counterpart here", carried.series,
-                 carried.lost);
+        boot_say_carried(carry_totals(master->region, &master->counters, foreign, NULL));
         totals_free(foreign);
     }
     const char *why = region_report(master->region)->not_inherited;

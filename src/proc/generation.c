@@ -107,6 +107,20 @@ void generation_signal(const struct generation *generation, int signal) {
     }
 }
 
+void generations_drain(struct master *master, bool metrics_too, int64_t now_ns) {
+    for (struct generation *generation = master->generations; generation != NULL;
+         generation = generation->older) {
+        generation_drain(generation, metrics_too, now_ns);
+    }
+}
+
+void generations_signal(const struct master *master, int signal) {
+    for (const struct generation *generation = master->generations; generation != NULL;
+         generation = generation->older) {
+        generation_signal(generation, signal);
+    }
+}
+
 void generation_bury(struct generation *generation, struct region *region) {
     for (unsigned i = 0; i < generation->seat_count; i++) {
         struct seat *seat = &generation->seats[i];

@@ -30,14 +30,6 @@ void handover_compose(const struct handover *handover, struct buf *out) {
     compose_list(&handover->metrics, metrics_word, out);
 }
 
-static struct bytes next_word(struct bytes *rest) {
-    size_t end = bytes_find(*rest, ' ');
-    struct bytes word = bytes_make(rest->data, end);
-    size_t skip = end < rest->size ? end + 1 : end;
-    *rest = bytes_make(rest->data + skip, rest->size - skip);
-    return word;
-}
-
 /* What is behind the word's beginning, in *asked. */
 static bool begins_with(struct bytes word, const char *beginning, struct bytes *asked) {
     size_t size = strlen(beginning);
@@ -51,8 +43,8 @@ static bool begins_with(struct bytes word, const char *beginning, struct bytes *
 int handover_parse(struct bytes text, struct handover *handover, struct bytes *list) {
     int64_t master, generation;
     *handover = (struct handover){.console_fd = -1, .region_fd = -1};
-    if (!bytes_to_int64(next_word(&text), &master) || master <= 0 || master > INT32_MAX ||
-        !bytes_to_int64(next_word(&text), &generation) || generation < 0 ||
+    if (!bytes_to_int64(bytes_cut(&text, ' '), &master) || master <= 0 || master > INT32_MAX ||
+        !bytes_to_int64(bytes_cut(&text, ' '), &generation) || generation < 0 ||
         generation >= UINT32_MAX) {
         return -1;
     }
@@ -62,7 +54,7 @@ int handover_parse(struct bytes text, struct handover *handover, struct bytes *l
     int sockets = 0;
     struct bytes asked;
     while (text.size > 0) {
-        struct bytes word = next_word(&text);
+        struct bytes word = bytes_cut(&text, ' ');
         if (!begins_with(word, clients_word, &asked) && !begins_with(word, metrics_word, &asked)) {
             return -1;
         }
@@ -129,7 +121,7 @@ static int take_sockets(struct handover *handover, struct bytes list, char *erro
                         size_t error_size) {
     int fd = HANDOVER_FIRST_FD + SOCKETS_FROM;
     while (list.size > 0) {
-        struct bytes asked = bytes_make("", 0), word = next_word(&list);
+        struct bytes asked = bytes_make("", 0), word = bytes_cut(&list, ' ');
         bool is_client = begins_with(word, clients_word, &asked);
         (void)begins_with(word, metrics_word, &asked);
         char text[LISTEN_ASKED_SIZE];

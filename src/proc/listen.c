@@ -152,20 +152,11 @@ static bool adopt(int fd) {
            fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
 
-/* Cuts the next of the colon-separated names. */
-static struct bytes next_name(struct bytes *names) {
-    size_t end = bytes_find(*names, ':');
-    struct bytes name = bytes_make(names->data, end);
-    size_t skip = end < names->size ? end + 1 : end;
-    *names = bytes_make(names->data + skip, names->size - skip);
-    return name;
-}
-
 static int take_inherited(struct listeners *clients, struct listeners *metrics, int64_t count,
                           struct bytes names, char *error, size_t error_size) {
     for (int64_t i = 0; i < count; i++) {
         int fd = FIRST_INHERITED_FD + (int)i;
-        struct bytes name = next_name(&names);
+        struct bytes name = bytes_cut(&names, ':');
         if (!adopt(fd)) {
             snprintf(error, error_size,
                      "socket activation: descriptor %d is no listening TCP "

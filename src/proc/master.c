@@ -107,18 +107,8 @@ static void reopen_logs(struct master *master) {
     if (log_reopen() == -1) {
         log_error("cannot reopen the error log: %s", strerror(errno));
     }
-    for (struct generation *generation = master->generations; generation != NULL;
-         generation = generation->older) {
-        generation_signal(generation, SIGUSR1);
-    }
+    generations_signal(master, SIGUSR1);
     log_info("logs reopened");
-}
-
-static void drain_all(struct master *master, bool metrics_too, int64_t now_ns) {
-    for (struct generation *generation = master->generations; generation != NULL;
-         generation = generation->older) {
-        generation_drain(generation, metrics_too, now_ns);
-    }
 }
 
 static void begin_to_leave(struct master *master, int64_t now_ns) {
@@ -141,7 +131,7 @@ static void begin_to_leave(struct master *master, int64_t now_ns) {
 static void begin_to_drain(struct master *master, int64_t now_ns) {
     master->phase = PHASE_DRAINING;
     listen_close(&master->clients);
-    drain_all(master, false, now_ns);
+    generations_drain(master, false, now_ns);
 }
 
 static unsigned living(const struct master *master, enum board_role role) {
@@ -164,7 +154,7 @@ static void leave_turn(struct master *master, int64_t now_ns) {
     if (master->phase == PHASE_DRAINING && !master->metrics_told &&
         living(master, BOARD_WORKER) == 0) {
         master->metrics_told = true;
-        drain_all(master, true, now_ns);
+        generations_drain(master, true, now_ns);
     }
 }
 
@@ -173,10 +163,7 @@ static void leave_turn(struct master *master, int64_t now_ns) {
 static void kill_all(struct master *master) {
     upgrade_give_up(master, "the daemon ends");
     successor_hurry(master, true);
-    for (struct generation *generation = master->generations; generation != NULL;
-         generation = generation->older) {
-        generation_signal(generation, SIGKILL);
-    }
+    generations_signal(master, SIGKILL);
     for (struct generation *generation = master->generations; generation != NULL;
          generation = generation->older) {
         generation_bury(generation, master->region);

@@ -24,6 +24,7 @@
 #include "proc/spawn.h"
 #include "proc/system.h"
 #include "shm/region.h"
+#include "watch/carry.h"
 #include "watch/labels.h"
 #include "watch/metrics.h"
 
@@ -130,6 +131,8 @@ void boot_fail(struct master *master, const char *format, ...)
 void boot_publish(struct master *master, const struct generation *generation);
 /* A byte to be read there raises BELL_SIGNAL. -1 with errno. */
 int boot_ring_on(int fd);
+/* One line of what went on from a region of another layout. */
+void boot_say_carried(struct carried carried);
 /* Where this configuration's error log goes. */
 const char *boot_log_destination(const struct master *master, const struct conf *conf);
 /* Log files exist and the user may write them. -1 with one line that names the key. */
@@ -150,6 +153,9 @@ void generation_drain(struct generation *generation, bool metrics_too, int64_t n
 void generation_signal(const struct generation *generation, int signal);
 /* Waits for every process of it and frees the slots; after SIGKILL. */
 void generation_bury(struct generation *generation, struct region *region);
+/* The same for all of them. */
+void generations_drain(struct master *master, bool metrics_too, int64_t now_ns);
+void generations_signal(const struct master *master, int signal);
 /* Fills due seats, notices who became ready, kills who does not end in time, frees what is over. */
 void generations_turn(struct master *master, int64_t now_ns);
 /* When generations_turn has something to do without a signal. */

@@ -49,7 +49,7 @@ static pid_t holder(int fd) {
     return fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK ? lock.l_pid : 0;
 }
 
-static bool is_same_file(int fd, const char *path) {
+bool pidfile_is_ours(const char *path, int fd) {
     struct stat open_stat, path_stat;
     return fstat(fd, &open_stat) == 0 && lstat(path, &path_stat) == 0 &&
            open_stat.st_dev == path_stat.st_dev && open_stat.st_ino == path_stat.st_ino;
@@ -100,7 +100,7 @@ static enum claim replace_old(int old, const char *fresh_path, const char *path,
                 path);
         return CLAIM_FAILED;
     }
-    if (!is_same_file(old, path)) {
+    if (!pidfile_is_ours(path, old)) {
         return CLAIM_AGAIN;
     }
     if (rename(fresh_path, path) == -1) {
@@ -197,13 +197,9 @@ void pidfile_touch(int fd) {
     (void)futimens(fd, times);
 }
 
-bool pidfile_is_ours(const char *path, int fd) {
-    return is_same_file(fd, path);
-}
-
 void pidfile_remove(const char *path, int fd) {
     pidfile_discard(path, getpid()); /* one that was never placed */
-    if (is_same_file(fd, path)) {
+    if (pidfile_is_ours(path, fd)) {
         (void)unlink(path);
     }
     close(fd);
@@ -216,11 +212,10 @@ pid_t pidfile_read(const char *path, char *error, size_t error_size) {
                 strerror(errno));
         return -1;
     }
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     pid_t pid = read_number(fd);
-    int result = fcntl(fd, F_GETLK, &lock);
+    bool is_held = holder(fd) != 0;
     close(fd);
-    if (result == -1 || lock.l_type == F_UNLCK) {
+    if (!is_held) {
         explain(error, error_size, "no daemon is running: nobody holds pid file %s", path);
         return -1;
     }

@@ -27,10 +27,8 @@ static void refuse(struct master *master) {
 static void log_errors(const struct conf_errors *errors) {
     struct bytes rest = buf_bytes(&errors->lines);
     while (rest.size > 0) {
-        size_t end = bytes_find(rest, '\n');
-        log_error("%.*s", (int)end, rest.data);
-        size_t skip = end < rest.size ? end + 1 : end;
-        rest = bytes_make(rest.data + skip, rest.size - skip);
+        struct bytes line = bytes_cut(&rest, '\n');
+        log_error("%.*s", (int)line.size, line.data);
     }
 }
 

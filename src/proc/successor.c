@@ -53,11 +53,6 @@ static struct carried carry(struct master *master) {
     return carried;
 }
 
-static void say_carried(const struct carried *carried) {
-    log_info("totals of %u series carried over, %u have no counterpart here", carried->series,
-             carried->lost);
-}
-
 /* All of it that can fail. */
 static int prepare_pid_file(struct master *master, char *error, size_t error_size) {
     if (master->pid_path[0] == '\0') {
@@ -97,8 +92,7 @@ int successor_take_over(struct master *master) {
     FAILPOINT("upgrade.take.2");
     boot_publish(master, master->current);
     if (master->foreign_fd != -1) {
-        struct carried carried = carry(master);
-        say_carried(&carried);
+        boot_say_carried(carry(master));
     }
     FAILPOINT("upgrade.take.3");
     master->predecessor_serves = false;

@@ -118,13 +118,6 @@ void upgrade_give_up(struct master *master, const char *why) {
     }
 }
 
-static void drain(struct master *master, int64_t now_ns) {
-    for (struct generation *generation = master->generations; generation != NULL;
-         generation = generation->older) {
-        generation_drain(generation, true, now_ns);
-    }
-}
-
 /* The pid file names us until the new master has put its own there, so what is told us meanwhile is
  * meant for the daemon. */
 static void pass_on(struct master *master, int64_t now_ns) {
@@ -140,7 +133,8 @@ static void pass_on(struct master *master, int64_t now_ns) {
     }
     if (master->quits > 0 && !master->hurried) {
         master->hurried = true;
-        drain(master, now_ns); /* again: who reads on the board that the daemon ends has no grace */
+        /* again: who reads on the board that the daemon ends has no grace */
+        generations_drain(master, true, now_ns);
     }
 }
 
@@ -154,7 +148,7 @@ static void drain_for(struct master *master, int64_t now_ns) {
     master->metrics_told = true;
     listen_close(&master->clients);
     listen_close(&master->metrics);
-    drain(master, now_ns);
+    generations_drain(master, true, now_ns);
     log_info("process %d has taken over; this one ends when its workers have drained",
              (int)master->successor);
     pass_on(master, now_ns); /* it may have read the file before that was changed */

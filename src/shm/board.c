@@ -22,12 +22,6 @@ static struct board_slot *slot_of(const struct region *region, int slot) {
     return region_slot(region, slot);
 }
 
-/* Slots worth looking at: the others were never claimed. */
-static int slots_seen(const struct region *region) {
-    uint32_t seen = atomic_load_explicit(&region->header->slots_seen, memory_order_acquire);
-    return seen < REGION_SLOTS ? (int)seen : REGION_SLOTS;
-}
-
 static enum board_role role_of(const struct board_slot *slot) {
     return (enum board_role)(atomic_load_explicit(&slot->claim, memory_order_acquire) & ROLE_MASK);
 }
@@ -114,18 +108,6 @@ void board_reset(struct region *region) {
     }
 }
 
-int board_find_pid(const struct region *region, pid_t pid) {
-    int seen = slots_seen(region);
-    for (int i = 0; i < seen; i++) {
-        const struct board_slot *slot = region_slot(region, i);
-        if (role_of(slot) != BOARD_FREE &&
-            atomic_load_explicit(&slot->pid, memory_order_acquire) == pid) {
-            return i;
-        }
-    }
-    return -1;
-}
-
 enum board_role board_role(const struct region *region, int slot) {
     return role_of(slot_of(region, slot));
 }
@@ -177,7 +159,8 @@ int64_t board_claimed_ms(const struct region *region, int slot) {
 }
 
 int board_seen(const struct region *region) {
-    return slots_seen(region);
+    uint32_t seen = atomic_load_explicit(&region->header->slots_seen, memory_order_acquire);
+    return seen < REGION_SLOTS ? (int)seen : REGION_SLOTS;
 }
 
 struct board_gauges *board_gauges(struct region *region, int slot) {
@@ -209,7 +192,7 @@ void board_end_attempt(struct region *region, int slot, unsigned provider) {
 int64_t board_outstanding(const struct region *region, unsigned provider) {
     ASSERT(provider < REGION_PROVIDERS);
     int64_t sum = 0;
-    int seen = slots_seen(region);
+    int seen = board_seen(region);
     for (int i = 0; i < seen; i++) {
         sum += atomic_load(&region_slot(region, i)->outstanding[provider]);
     }
@@ -220,7 +203,7 @@ int64_t board_outstanding(const struct region *region, unsigned provider) {
 bool board_take_connection(struct region *region, int slot, int64_t own, int64_t most) {
     _Atomic int64_t *gauge = &slot_of(region, slot)->gauges.connections;
     int64_t sum = 0;
-    int seen = slots_seen(region);
+    int seen = board_seen(region);
     atomic_store(gauge, own + 1);
     for (int i = 0; i < seen; i++) {
         const struct board_slot *other = region_slot(region, i);
@@ -265,7 +248,7 @@ int64_t board_ready_connections(const struct region *region, uint32_t generation
                                 unsigned *workers) {
     int64_t sum = 0;
     *workers = 0;
-    int seen = slots_seen(region);
+    int seen = board_seen(region);
     for (int i = 0; i < seen; i++) {
         const struct board_slot *slot = region_slot(region, i);
         if (role_of(slot) == BOARD_WORKER &&
@@ -281,7 +264,7 @@ int64_t board_ready_connections(const struct region *region, uint32_t generation
 void board_sum_gauges(const struct region *region, int64_t *connections, int64_t *idle,
                       int64_t *in_flight) {
     *connections = *idle = *in_flight = 0;
-    int seen = slots_seen(region);
+    int seen = board_seen(region);
     for (int i = 0; i < seen; i++) {
         const struct board_slot *slot = region_slot(region, i);
         if (role_of(slot) != BOARD_WORKER) {

@@ -162,12 +162,10 @@ static enum flight_join take_part(const struct store *store, struct flight_entry
     uint64_t word = atomic_load(&entry->word);
     struct flight flight = unpack(word);
     enum flight_join result = FLIGHT_WAIT;
-    if (flight.state == FLIGHT_FREE) {
-        result = FLIGHT_ALONE; /* ended this moment, after it was looked for in the store */
-    } else if (!is_led(store, &flight)) {
+    if (flight.state != FLIGHT_FREE && !is_led(store, &flight)) {
         result = lead(store, entry, word, flight, slot, ticket, failures);
-    } else if (flight.state == FLIGHT_UNSHARED) {
-        result = FLIGHT_ALONE;
+    } else if (flight.state != FLIGHT_LED) {
+        result = FLIGHT_ALONE; /* UNSHARED; or ended this moment, after a look into the store */
     }
     if (result == FLIGHT_WAIT) {
         ticket->number = flight.number;

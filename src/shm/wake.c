@@ -8,6 +8,7 @@
 
 #include "region_layout.h"
 
+#include "shm/board.h"
 #include "shm/wake.h"
 
 int wake_open(struct region *region) {
@@ -39,8 +40,8 @@ void wake_slot(const struct region *region, int slot) {
 }
 
 void wake_all(const struct region *region) {
-    uint32_t seen = atomic_load_explicit(&region->header->slots_seen, memory_order_acquire);
-    for (uint32_t slot = 0; slot < seen && slot < REGION_SLOTS; slot++) {
-        wake_slot(region, (int)slot);
+    int seen = board_seen(region);
+    for (int slot = 0; slot < seen; slot++) {
+        wake_slot(region, slot);
     }
 }

@@ -23,11 +23,9 @@ static bool has_same_name(const char *a, struct bytes b) {
 
 static bool is_replaced(const char *line, struct bytes fields) {
     while (fields.size > 0) {
-        size_t end = bytes_find(fields, '\n');
-        if (has_same_name(line, bytes_make(fields.data, end))) {
+        if (has_same_name(line, bytes_cut(&fields, '\n'))) {
             return true;
         }
-        fields = bytes_make(fields.data + end + 1, fields.size - end - 1);
     }
     return false;
 }
@@ -44,17 +42,16 @@ static struct curl_slist *append_line(struct curl_slist *list, const char *line)
 static struct curl_slist *append_fields(struct curl_slist *list, struct bytes fields) {
     while (fields.size > 0 && list != NULL) {
         char line[8192];
-        size_t end = bytes_find(fields, '\n');
-        if (end >= sizeof(line)) {
+        struct bytes field = bytes_cut(&fields, '\n');
+        if (field.size >= sizeof(line)) {
             /* a key has at most 4096 bytes; only a client's line is longer */
             free_fields(list);
             return NULL;
         }
-        memcpy(line, fields.data, end);
-        line[end] = '\0';
+        memcpy(line, field.data, field.size);
+        line[field.size] = '\0';
         list = append_line(list, line);
-        explicit_bzero(line, end);
-        fields = bytes_make(fields.data + end + 1, fields.size - end - 1);
+        explicit_bzero(line, field.size);
     }
     return list;
 }

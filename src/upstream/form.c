@@ -202,10 +202,3 @@ struct bytes form_unescape(struct bytes escaped, struct arena *arena) {
     json_reader_fini(&reader);
     return text;
 }
-
-struct bytes form_next_line(struct bytes *text) {
-    struct bytes line = bytes_make(text->data, bytes_find(*text, '\n'));
-    size_t taken = line.size < text->size ? line.size + 1 : line.size;
-    *text = bytes_make(text->data + taken, text->size - taken);
-    return line;
-}

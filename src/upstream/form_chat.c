@@ -297,7 +297,7 @@ static bool collect(struct json_reader *reader, struct bytes events, struct aren
     struct json_fault fault;
     struct merge_node *root = merge_new(&merge, MERGE_OBJECT);
     while (events.size > 0 && !merge.failed) {
-        if (json_read(reader, form_next_line(&events), &fault) == -1) {
+        if (json_read(reader, bytes_cut(&events, '\n'), &fault) == -1) {
             return false;
         }
         merge_chunk(&merge, root, reader);

@@ -262,7 +262,7 @@ static bool collect(struct json_reader *reader, struct bytes events, struct aren
     struct collecting to = {.merge = {.arena = arena}, .reader = reader};
     struct json_fault fault;
     while (events.size > 0 && !to.merge.failed) {
-        if (json_read(reader, form_next_line(&events), &fault) == -1) {
+        if (json_read(reader, bytes_cut(&events, '\n'), &fault) == -1) {
             return false;
         }
         collect_event(&to);

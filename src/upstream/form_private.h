@@ -33,7 +33,5 @@ void form_copy_members(const struct json_reader *reader, int object, const char 
  * each is told in an event of its own that repeats what stands beside the text. Never cuts an
  * escape or a character. */
 struct bytes form_next_words(struct bytes *escaped, size_t whole);
-/* Takes the next line off the text. */
-struct bytes form_next_line(struct bytes *text);
 
 #endif

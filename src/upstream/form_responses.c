@@ -113,7 +113,7 @@ static bool collect(struct json_reader *reader, struct bytes events, struct aren
     struct bytes last = bytes_make(NULL, 0);
     (void)arena;
     while (events.size > 0) {
-        last = form_next_line(&events);
+        last = bytes_cut(&events, '\n');
     }
     if (json_read(reader, last, &fault) == -1 || !is_type(reader, 0, "response.completed")) {
         return false;

@@ -9,7 +9,7 @@
  *   latency_ms, first_ms   from the question to its end, to its first piece
  *   failure   what went wrong (stream.js), when it failed
  */
-import { copyButton, element, icon } from "./dom.js";
+import { copy_button, element, icon } from "./dom.js";
 import { exact, short } from "./money.js";
 import { Prose, write_prose } from "./prose.js";
 import { visible } from "./text.js";
@@ -239,7 +239,7 @@ export class AnswerView {
         again.made.classList.add("another");
         const row = element("div", { className: "actions" });
         row.append(
-            copyButton("Copy", () => answer.text),
+            copy_button("Copy", () => answer.text),
             again.made,
         );
         this.#again = again.words;

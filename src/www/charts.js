@@ -4,7 +4,7 @@
  * the scheme changes. Nothing is animated.
  */
 import { clock, count, percent, rate, seconds, usd } from "./figures.js";
-import { fillLegend, plainTable } from "./table.js";
+import { fill_legend, plain_table } from "./table.js";
 import { visible } from "./text.js";
 
 const SERIES = 6; /* colours there are */
@@ -39,29 +39,29 @@ export class History {
 
 /* ---- what is drawn ---- */
 
-const perMinute = (name) => (row) => ((row[name] ?? 0) / row.seconds) * 60;
-const perSecond = (name) => (row) => row[name] / row.seconds;
-const sumOf = (rows, read) => rows.reduce((sum, row) => sum + read(row), 0);
+const per_minute = (name) => (row) => ((row[name] ?? 0) / row.seconds) * 60;
+const per_second = (name) => (row) => row[name] / row.seconds;
+const sum_of = (rows, read) => rows.reduce((sum, row) => sum + read(row), 0);
 const worst = (rows, read) => rows.map(read).reduce((a, b) => (b !== null && b > (a ?? -1) ? b : a), null);
-const mean = (rows, read) => sumOf(rows, (row) => read(row) * row.seconds) / sumOf(rows, (row) => row.seconds);
+const mean = (rows, read) => sum_of(rows, (row) => read(row) * row.seconds) / sum_of(rows, (row) => row.seconds);
 
-function hitShare(rows) {
-    const hits = sumOf(rows, (row) => row.hits + row.coalesced);
-    const all = hits + sumOf(rows, (row) => row.misses);
+function hit_share(rows) {
+    const hits = sum_of(rows, (row) => row.hits + row.coalesced);
+    const all = hits + sum_of(rows, (row) => row.misses);
     return all > 0 ? hits / all : null;
 }
 
 /* Of many providers the first ones have a colour of their own. */
-function spendSeries(history, figures) {
+function spend_series(history, figures) {
     const used = history.providers().filter((name) =>
         figures.providers.some((one) => one.provider === name && (one.configured || one.cost_usd > 0)));
     const shown = used.length > SERIES ? used.slice(0, SERIES - 1) : used;
     const rest = used.slice(shown.length);
-    const total = (names) => sumOf(figures.providers.filter((one) => names.includes(one.provider)),
+    const total = (names) => sum_of(figures.providers.filter((one) => names.includes(one.provider)),
         (one) => one.cost_usd);
     const one = (name, names) => ({
         name,
-        read: (row) => names.reduce((sum, own) => sum + perMinute(`cost_usd:${own}`)(row), 0),
+        read: (row) => names.reduce((sum, own) => sum + per_minute(`cost_usd:${own}`)(row), 0),
         text: usd(total(names)),
     });
     return [...shown.map((name) => one(name, [name])), ...(rest.length > 0 ? [one("others", rest)] : [])];
@@ -72,19 +72,19 @@ const REASONS = [["cache", "cache"], ["routing", "cheaper route"], ["coalesced",
 const CHARTS = {
     spend: {
         stacked: true, format: usd, table: mean,
-        series: spendSeries,
+        series: spend_series,
     },
     savings: {
         stacked: true, format: usd, table: mean,
         series: (history, figures) => REASONS.map(([reason, name]) => ({
-            name, read: perMinute(`saved_usd.${reason}`), text: usd(figures.saved_usd[reason]),
+            name, read: per_minute(`saved_usd.${reason}`), text: usd(figures.saved_usd[reason]),
         })),
     },
     requests: {
         format: rate, table: mean,
         series: (history, figures) => [
-            { name: "all", read: perSecond("requests"), text: count(figures.requests.total), fill: true },
-            { name: "failed", read: perSecond("failed"), text: count(figures.requests.failed), series: 5 },
+            { name: "all", read: per_second("requests"), text: count(figures.requests.total), fill: true },
+            { name: "failed", read: per_second("failed"), text: count(figures.requests.failed), series: 5 },
         ],
     },
     latency: {
@@ -96,9 +96,9 @@ const CHARTS = {
     hits: {
         format: percent, tick: (share) => `${Math.round(share * 100)} %`, highest: 1, points: true,
         series: (history, figures) => [{
-            name: "hits", read: (row) => hitShare([row]), text: percent(figures.cache.hit_ratio), fill: true,
+            name: "hits", read: (row) => hit_share([row]), text: percent(figures.cache.hit_ratio), fill: true,
         }],
-        table: (rows) => hitShare(rows),
+        table: (rows) => hit_share(rows),
     },
 };
 
@@ -122,7 +122,7 @@ const STEPS_S = [60, 120, 300, 600, 900];
 const STEPS_MOST = 6;
 
 /* Marks at whole minutes, as many as there is room for. */
-function setMarks(scale) {
+function set_marks(scale) {
     const most = Math.min(STEPS_MOST, scale.width / 64);
     const step = STEPS_S.find((size) => (scale.max - scale.min) / size <= most) ?? STEPS_S.at(-1);
     scale.ticks = [];
@@ -136,7 +136,7 @@ function options(kind) {
         animation: false, normalized: true, parsing: false, responsive: true, maintainAspectRatio: false,
         interaction: { mode: "index", intersect: false, axis: "x" },
         scales: {
-            x: axis({ type: "linear", grid: { display: false }, afterBuildTicks: setMarks }, (at) => clock(at)),
+            x: axis({ type: "linear", grid: { display: false }, afterBuildTicks: set_marks }, (at) => clock(at)),
             y: axis({ beginAtZero: true, stacked: kind.stacked, max: kind.highest,
                 suggestedMax: 1e-9 }, (value) => (kind.tick ?? kind.format)(value)),
         },
@@ -174,13 +174,13 @@ export class Picture {
         this.place.tabIndex = 0;
         this.place.setAttribute("role", "region");
         this.place.setAttribute("aria-label", `${this.title}, as a table`);
-        this.details.addEventListener("toggle", () => this.writeTable());
+        this.details.addEventListener("toggle", () => this.write_table());
     }
 
     /* The figures beside the picture, each second. */
     tell(history, figures) {
         this.series = this.kind.series(history, figures).map((one, at) => ({ series: at + 1, ...one }));
-        fillLegend(this.legend, this.series);
+        fill_legend(this.legend, this.series);
     }
 
     /* The picture, with each sample. */
@@ -198,7 +198,7 @@ export class Picture {
         this.scale(rows, now);
         this.recolour();
         this.describe(rows);
-        this.writeTable();
+        this.write_table();
     }
 
     scale(rows, now) {
@@ -232,7 +232,7 @@ export class Picture {
         this.canvas.setAttribute("aria-label", `${this.title}, up to the last hour: ${parts.join("; ")}.`);
     }
 
-    writeTable() {
+    write_table() {
         if (!this.details.open || !this.series || !this.rows) {
             return;
         }
@@ -246,6 +246,6 @@ export class Picture {
                 return value === null ? "–" : this.kind.format(value);
             })]);
         }
-        this.place.replaceChildren(plainTable(this.title, ["Up to", ...this.series.map((one) => one.name)], lines));
+        this.place.replaceChildren(plain_table(this.title, ["Up to", ...this.series.map((one) => one.name)], lines));
     }
 }

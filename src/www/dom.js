@@ -38,7 +38,7 @@ export async function copy(text) {
 }
 
 /* A button that copies what `text()` gives, and says so. */
-export function copyButton(label, text) {
+export function copy_button(label, text) {
     const words = element("span", {}, label);
     const button = element("button", { type: "button", className: "quiet" }, icon("copy"), words);
     let back = 0;

@@ -54,8 +54,8 @@ export function bytes(n) {
     return `${n < 10 && at > 0 ? n.toFixed(1) : Math.round(n)} ${units[at]}`;
 }
 
-export function clock(s, withSeconds) {
+export function clock(s, with_seconds) {
     return new Date(s * 1000).toLocaleTimeString("en-GB", {
-        hour: "2-digit", minute: "2-digit", ...(withSeconds ? { second: "2-digit" } : {}),
+        hour: "2-digit", minute: "2-digit", ...(with_seconds ? { second: "2-digit" } : {}),
     });
 }

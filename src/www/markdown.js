@@ -9,7 +9,7 @@
  *
  * The surprise: some patterns of the library take quadratic time, so a paragraph that could hold
  * up the page (`costs_too_much`) is shown as plain text. */
-import { copyButton, element } from "./dom.js";
+import { copy_button, element } from "./dom.js";
 import { visible } from "./text.js";
 
 const DEPTH_MAX = 24; /* of lists, quotes and emphasis; what is deeper is shown as written */
@@ -159,7 +159,7 @@ export function code_block(token) {
             "figcaption",
             {},
             element("span", {}, language || "code"),
-            copyButton("Copy", () => text.data),
+            copy_button("Copy", () => text.data),
         ),
         element("pre", { tabIndex: 0 }, element("code", {}, text)),
     );

@@ -3,7 +3,7 @@
 import { element } from "./dom.js";
 import { exact, short } from "./money.js";
 import { visible } from "./text.js";
-import { count } from "./words.js";
+import { counted } from "./words.js";
 
 const KEY = "optiroute.chat.1"; /* with the number of its form */
 const EMPTY = {
@@ -105,7 +105,7 @@ export class Session {
         at("tokens").textContent = tokens.toLocaleString("en");
         at("unknown").hidden = unknown === 0;
         at("unknown").textContent =
-            `Without the price of ${count(unknown, "answer", "answers")} ` +
+            `Without the price of ${counted(unknown, "answer", "answers")} ` +
             "that did not end or has none.";
         this.#show_shares();
     }

@@ -7,13 +7,13 @@
 import { element } from "./dom.js";
 import { visible } from "./text.js";
 
-export function setText(node, text) {
+export function set_text(node, text) {
     if (node.textContent !== text) {
         node.textContent = text;
     }
 }
 
-function setClass(node, name) {
+function set_class(node, name) {
     if (node.className !== name) {
         node.className = name;
     }
@@ -29,14 +29,14 @@ function children(parent, tag, wanted) {
     return parent.children;
 }
 
-function fillCell(cell, value) {
+function fill_cell(cell, value) {
     const { text, kind, note, title } = typeof value === "string" ? { text: value } : value;
     const [main, below] = children(cell, "span", note === undefined ? 1 : 2);
-    setText(main, visible(text));
-    setClass(main, kind === undefined ? "" : `pill ${kind}`);
+    set_text(main, visible(text));
+    set_class(main, kind === undefined ? "" : `pill ${kind}`);
     if (below) {
-        setText(below, visible(note));
-        setClass(below, "note");
+        set_text(below, visible(note));
+        set_class(below, "note");
     }
     if (main.title !== (title ?? "")) {
         main.title = title ?? "";
@@ -45,7 +45,7 @@ function fillCell(cell, value) {
 
 /* rows: arrays of cells, as many as the table has heads. The roles are said, for a table that is
  * laid out as cards on a small screen would lose them. */
-export function fillTable(table, rows) {
+export function fill_table(table, rows) {
     const heads = [...table.tHead.rows[0].cells];
     const body = table.tBodies[0];
     if (!table.hasAttribute("role")) {
@@ -67,12 +67,12 @@ export function fillTable(table, rows) {
                 line.append(cell);
             });
         }
-        row.forEach((value, column) => fillCell(line.cells[column], value));
+        row.forEach((value, column) => fill_cell(line.cells[column], value));
     });
 }
 
 /* A table of texts alone, made anew. */
-export function plainTable(caption, heads, rows) {
+export function plain_table(caption, heads, rows) {
     const line = (cells, tag) => {
         const made = element("tr");
         made.append(...cells.map((text, at) => {
@@ -89,35 +89,35 @@ export function plainTable(caption, heads, rows) {
 }
 
 /* pairs: [name, text] */
-export function fillFacts(list, pairs) {
+export function fill_facts(list, pairs) {
     const groups = children(list, "div", pairs.length);
     pairs.forEach(([name, text], at) => {
         if (groups[at].children.length === 0) {
             groups[at].append(element("dt"), element("dd"));
         }
-        setText(groups[at].children[0], name);
-        setText(groups[at].children[1], text);
+        set_text(groups[at].children[0], name);
+        set_text(groups[at].children[1], text);
     });
 }
 
 /* entries: {name, text, series}; series is the number of a colour. */
-export function fillLegend(list, entries) {
+export function fill_legend(list, entries) {
     const items = children(list, "li", entries.length);
     entries.forEach((entry, at) => {
         const [swatch, name, text] = children(items[at], "span", 3);
-        setClass(swatch, `swatch series-${entry.series}`);
-        setClass(name, "name");
-        setClass(text, "number");
-        setText(name, visible(entry.name));
-        setText(text, entry.text);
+        set_class(swatch, `swatch series-${entry.series}`);
+        set_class(name, "name");
+        set_class(text, "number");
+        set_text(name, visible(entry.name));
+        set_text(text, entry.text);
     });
 }
 
 /* A bar in parts: [series, share] each; what it says stands beside it as text. */
-export function fillTrack(track, parts) {
+export function fill_track(track, parts) {
     const pieces = children(track, "span", parts.length);
     parts.forEach(([series, share], at) => {
-        setClass(pieces[at], `series-${series}`);
+        set_class(pieces[at], `series-${series}`);
         const width = `${(share * 100).toFixed(2)}%`;
         if (pieces[at].style.width !== width) {
             pieces[at].style.width = width;

@@ -154,7 +154,7 @@ export function failure(error) {
     const headline =
         CODES[error.code] ?? STATUSES[error.status] ?? (said || "Something went wrong.");
     const seconds = error.retry_after_s;
-    const wait = seconds ? `Worth another try in ${count(seconds, "second", "seconds")}.` : "";
+    const wait = seconds ? `Worth another try in ${counted(seconds, "second", "seconds")}.` : "";
     return { headline, details: [said === headline ? "" : said, wait].filter(Boolean).join(" ") };
 }
 
@@ -167,6 +167,6 @@ export function duration(ms) {
     return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(ms < 10000 ? 2 : 1)} s`;
 }
 
-export function count(n, one, many) {
+export function counted(n, one, many) {
     return `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
 }

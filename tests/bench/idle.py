@@ -13,7 +13,7 @@ import argparse
 import time
 
 from bench import cpu_us, exchange
-from gateway import CHAT, Load, median, pss_kib, run, servers
+from gateway import CHAT, Load, pss_kib, run, servers
 
 PACE_MS = 50
 RAMP_MS = 2000

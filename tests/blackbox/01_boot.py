@@ -9,9 +9,9 @@ import subprocess
 import pytest
 import yaml
 
-from optiroute import (BINARY, PATIENCE, STANDARD, TOP, Client, Daemon, LineReader, children,
-                       environment, eventually, is_alive, merged, proc_status, run,
-                       usual_threads)
+from optiroute import (BINARY, PATIENCE, STANDARD, TOP, Client, Daemon, LineReader, environment,
+                       eventually, merged, run, usual_threads)
+from processes import children, is_alive, proc_status
 
 
 def write(tmp_path, text):
@@ -119,6 +119,11 @@ def test_effective_configuration_is_complete_and_reads_back(tmp_path):
             "cache", "tls", "providers", "routes"} <= set(printed)
     again = run("-T", "-c", write(tmp_path, result.stdout))
     assert again.returncode == 0 and again.stdout == result.stdout
+
+
+def test_effective_configuration_names_what_a_reload_does_not_change():
+    keys = re.search(r"^# a reload does not change .*: (.*)$", run("-T").stdout, re.M)[1]
+    assert keys == "listen metrics_listen user pid_file cache.size cache.file"
 
 
 def test_effective_configuration_never_shows_a_key(tmp_path):

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from mock import Authority
-from optiroute import (PATIENCE, Client, Closed, Daemon, children, compose, eventually, in_parallel,
-                       is_alive, merged)
+from optiroute import PATIENCE, Client, Closed, Daemon, compose, eventually, in_parallel, merged
+from processes import children, is_alive, sockets
 
 
 def slow(daemon, ms, prompt="slow", client=None, **members):
@@ -27,11 +27,6 @@ def under_way(daemon, count):
     second, counters at once)."""
     eventually(lambda: daemon.metrics().total("llm_cache_events_total", event_type="bypass")
                == count, what=f"{count} requests under way")
-
-
-def sockets(pid):
-    names = os.listdir(f"/proc/{pid}/fd")
-    return sum(os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:") for name in names)
 
 
 def refuses_connections(address):
@@ -303,8 +298,8 @@ def test_a_killed_worker_takes_only_its_own_requests_along(daemons):
     daemon = daemons({"workers": 3})
     asked = 0
     for victim in daemon.workers():
-        own, clients = sockets(victim), []
-        while sockets(victim) == own:  # on a busy machine the others may have been quicker
+        own, clients = len(sockets(victim)), []
+        while len(sockets(victim)) == own:  # on a busy machine the others may have been quicker
             # long enough that none is answered before the kill, however busy the machine is
             clients += [slow(daemon, 6000, f"{victim} {asked + i}") for i in range(12)]
             asked += 12
@@ -392,11 +387,11 @@ def test_a_stopped_worker_does_not_stop_the_others(daemons):
 def test_connections_are_spread_over_the_workers(daemons, count):
     """Neither of two has more than 70 % of the kept connections."""
     daemon = daemons({"workers": 2})
-    own = {pid: sockets(pid) for pid in daemon.workers()}
+    own = {pid: len(sockets(pid)) for pid in daemon.workers()}
     clients = [daemon.connect() for _ in range(count)]
     for client in clients:
         assert client.request("GET", "/health").status == 200
-    shares = [sockets(pid) - before for pid, before in own.items()]
+    shares = [len(sockets(pid)) - before for pid, before in own.items()]
     for client in clients:
         client.close()
     assert sum(shares) == count and max(shares) <= 0.7 * count, shares

@@ -3,7 +3,8 @@ import resource
 
 import pytest
 
-from optiroute import children, compose, eventually, proc_status, usual_threads
+from optiroute import compose, eventually, usual_threads
+from processes import children, proc_status
 
 CONFIG = {"limits": {"keepalive": "60s", "header_timeout": "60s"}}
 

@@ -7,7 +7,8 @@ import signal
 
 import pytest
 
-from optiroute import Closed, Daemon, compose, environment, eventually, proc_state, run
+from optiroute import Closed, Daemon, compose, environment, eventually, run
+from processes import proc_state
 from upgrading import Upgradable, holder
 
 FRESH = ["Cache-Control: no-cache"]

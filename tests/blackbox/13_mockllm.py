@@ -11,7 +11,8 @@ import pytest
 from mock import Mock
 from mock_talk import PATHS, WORDS, ask, chat, chunks, dechunk, events_of, parts_of, \
     question, raw, rest_of, send, stream
-from optiroute import Client, compose, eventually, proc_status
+from optiroute import Client, compose, eventually
+from processes import own_kib
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +226,7 @@ def test_some_statuses_have_no_body(mock, status):
 
 
 def test_a_huge_body_needs_no_memory(mock):
-    before = int(proc_status(mock.pid, "VmRSS")[0])
+    before = own_kib(mock.pid)
     with send(mock, "any+huge=64") as client:
         answer = client.read_head()
         size = int(answer.field("content-length"))
@@ -239,7 +240,7 @@ def test_a_huge_body_needs_no_memory(mock):
             if left > 0:
                 client.fill()
         assert b'xxxx"},"finish_reason":"stop"}],"usage":{' in end and end.endswith(b"}}")
-    assert int(proc_status(mock.pid, "VmRSS")[0]) - before < 4096
+    assert own_kib(mock.pid) - before < 4096
     answer = ask(mock, "messages", "any+huge=1+framing=chunked")
     assert len(answer.json()["content"][0]["text"]) == 1 << 20
 

@@ -7,7 +7,8 @@ import pytest
 from mock import Mock
 from mock_talk import STREAMING, WORDS, ask, chat, chunks, dechunk, deltas, events_of, parts_of, \
     raw, send, stream, text_of
-from optiroute import eventually, proc_status
+from optiroute import eventually
+from processes import own_kib
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +193,7 @@ def test_reasoning_stands_before_the_text(mock):
 
 def test_a_flood_stops_when_nobody_reads(mock):
     assert len(stream(mock, "any+flood=3000000")) > 3000000
-    before = int(proc_status(mock.pid, "VmRSS")[0])
+    before = own_kib(mock.pid)
     aborted = mock.counters()["aborted"]
     with send(mock, "any+flood=1000000000000", stream=True) as client:
         client.read_head()
@@ -200,7 +201,7 @@ def test_a_flood_stops_when_nobody_reads(mock):
             assert client.read_chunk()
         # everyone else is still served, and what is not read costs the kernel's buffers only
         assert chat(mock, "any").status == 200
-        assert int(proc_status(mock.pid, "VmRSS")[0]) - before < 4096
+        assert own_kib(mock.pid) - before < 4096
     eventually(lambda: mock.counters()["aborted"] == aborted + 1)
 
 

@@ -14,7 +14,8 @@ import time
 import pytest
 
 from mock import Authority, Mock
-from optiroute import PATIENCE, Daemon, environment, eventually, fakehost, in_parallel, proc_status
+from optiroute import PATIENCE, Daemon, environment, eventually, fakehost, in_parallel
+from processes import count_files, proc_status
 
 KEY = "sk-secret-of-the-tests-0123456789"
 QUICK = {"connect": "300ms", "first_byte": "300ms", "idle": "300ms", "total": "1200ms"}
@@ -479,9 +480,6 @@ def test_row_44_connections_that_are_closed_each_time_leave_nothing(world):
     """10,000 of them; descriptors are back to where they were."""
     heal(world, "mock")
 
-    def descriptors():
-        return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in world.daemon.workers())
-
     def many(number):
         with world.daemon.connect() as client:
             for i in range(1000):
@@ -490,9 +488,10 @@ def test_row_44_connections_that_are_closed_each_time_leave_nothing(world):
                     ["Cache-Control: no-store"])
                 assert answer.status == 200
     many(0)
-    before = descriptors()
+    before = count_files(*world.daemon.workers())
     in_parallel(9, many)
-    eventually(lambda: descriptors() <= before + 2, what="descriptors are closed")
+    eventually(lambda: count_files(*world.daemon.workers()) <= before + 2,
+               what="descriptors are closed")
 
 
 @pytest.mark.parametrize("usage", ["none", "negative", "huge", "float", "text", "null"])

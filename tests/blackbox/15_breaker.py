@@ -4,14 +4,14 @@ fault matrix, B10 in tests/unit/gateway/test_breaker.c), reloads, retries, and t
 import os
 import re
 import signal
-import socket
 import struct
 import time
 
 import pytest
 
 from mock import Mock
-from optiroute import Daemon, children, compose, eventually, fakehost, in_parallel, merged
+from optiroute import Daemon, compose, eventually, fakehost, in_parallel, merged
+from processes import children, connected_to
 
 @pytest.fixture(scope="module")
 def mock():
@@ -116,24 +116,6 @@ def test_b3_a_thousand_at_the_deadline_are_one_probe(mock):
         assert moved(daemon, "half_open") == 1
 
 
-def workers_of_upstream(daemon, port):
-    """Workers that have a connection to that port."""
-    found = []
-    for pid in daemon.workers():
-        inodes = set()
-        for name in os.listdir(f"/proc/{pid}/fd"):
-            target = os.readlink(f"/proc/{pid}/fd/{name}")
-            if target.startswith("socket:["):
-                inodes.add(target[8:-1])
-        with open(f"/proc/{pid}/net/tcp") as file:
-            for row in file.readlines()[1:]:
-                fields = row.split()
-                if fields[2].endswith(f":{port:04X}") and fields[3] == "01" \
-                        and fields[9] in inodes:
-                    found.append(pid)
-    return found
-
-
 def test_b4_the_next_probe_comes_when_the_killed_prober_is_reaped(mock):
     """And not after its lease of connect + first_byte + 1 s, which is 34 s here."""
     with Daemon(alone(mock)) as daemon:
@@ -147,7 +129,7 @@ def test_b4_the_next_probe_comes_when_the_killed_prober_is_reaped(mock):
             assert ask(daemon) == (503, "breaker_open")
             assert state(daemon) == 1
             # whoever has a connection to the provider; one of them is the prober
-            holders = set(workers_of_upstream(daemon, mock.port))
+            holders = set(connected_to(daemon.workers(), mock.port))
             for pid in holders:
                 os.kill(pid, signal.SIGKILL)
             eventually(lambda: not holders & set(children(daemon.pid)), what="they are reaped")

@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from mock import Mock
-from optiroute import (TOP, USD, Daemon, compose, environment, eventually, in_parallel, merged,
-                       proc_status, run, stream_events)
+from optiroute import (TOP, USD, Daemon, environment, eventually, in_parallel, merged, run,
+                       stream_events)
+from processes import count_files, own_kib
 
 CONTRACTS = pathlib.Path(__file__).resolve().parent / "contracts"
 KEY = "sk-secret-of-the-tests-0123456789"
@@ -195,14 +196,6 @@ def test_an_unknown_price_is_unknown(daemon):
 
 # -- ten thousand ------------------------------------------------------------------------------------
 
-def descriptors(daemon):
-    return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in daemon.workers())
-
-
-def resident_kib(daemon):
-    return sum(int(proc_status(pid, "VmRSS")[0]) for pid in daemon.workers())
-
-
 def test_ten_thousand_requests_with_faults_leave_the_books_exact():
     """Every hundredth request fails, each in another way; the answers' costs are the totals."""
     model = "m+fault_every=100"
@@ -224,7 +217,7 @@ def test_ten_thousand_requests_with_faults_leave_the_books_exact():
                             failed += 1
                 return spent, failed
             warm = in_parallel(10, lambda i: many(f"warm {i}", 100))
-            before = descriptors(daemon), resident_kib(daemon)
+            before = count_files(*daemon.workers()), own_kib(*daemon.workers())
             results = warm + in_parallel(10, lambda i: many(i, 1000))
             spent = sum(one for one, _ in results)
             failed = sum(count for _, count in results)
@@ -235,9 +228,9 @@ def test_ten_thousand_requests_with_faults_leave_the_books_exact():
             assert failed + stale == 110 and failed > 60
             assert metrics.total("llm_upstream_errors_total", provider="p") == failed
             assert metrics.total("llm_requests_total", outcome="ok") == 11000 - failed
-            eventually(lambda: descriptors(daemon) <= before[0] + 12, what="descriptors")
+            eventually(lambda: count_files(*daemon.workers()) <= before[0] + 12, what="descriptors")
             if "ASAN_OPTIONS" not in os.environ:  # its quarantine grows by design
-                assert resident_kib(daemon) - before[1] < 4096
+                assert own_kib(*daemon.workers()) - before[1] < 512
             daemon.stop()
             lines = daemon.access_lines()
             assert sum(line["cost_usd"] for line in lines) == spent

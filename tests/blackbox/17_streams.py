@@ -12,9 +12,10 @@ import pytest
 
 from mock import Mock
 from optiroute import Daemon, eventually, in_parallel, merged
+from processes import pss_kib
 from streaming import (AUTO, CASES, KINDS, LATE, PRICES, WORDS, Book, assert_broken, assert_whole,
                        await_in_flight, await_rest, before, fresh_id, heal, open_stream, provider,
-                       pss_kib, question, spoken, split, unlike)
+                       question, spoken, split, unlike)
 
 WORDS_READ = "word word"
 SPARES_MEMORY = "ASAN_OPTIONS" not in os.environ  # its quarantine grows by design
@@ -143,7 +144,7 @@ class Stalled:
         for case in CASES:  # what is allocated once is there
             with open_stream(daemon, case) as stream:
                 assert_whole(stream)
-        self.pss_before = pss_kib(daemon)
+        self.pss_before = pss_kib(daemon.workers()[0])
         self.book = Book(daemon)
         self.streams = []
         for case in CASES:
@@ -167,7 +168,7 @@ def test_row_40_what_is_not_read_costs_a_buffer(stalled, mock):
     """Not the stream: the provider is stopped, and the worker has time for others."""
     await_rest(stalled.daemon)
     if not stalled.are_cut():
-        grown = pss_kib(stalled.daemon) - stalled.pss_before
+        grown = pss_kib(stalled.daemon.workers()[0]) - stalled.pss_before
         assert grown < len(CASES) * 768 or not SPARES_MEMORY, f"{grown} KiB for all of them"
         assert mock.counters(FLOOD)["in_flight"] == len(CASES)
         assert mock.counters(FLOOD)["aborted"] == 0
@@ -470,7 +471,6 @@ def test_row_41_the_client_leaves_in_the_middle(daemon, mock, case):
 def test_row_40_a_client_that_stops_reading_is_cut(stalled, mock):
     """After 30 s, and it is nobody else's fault: the provider was silent for longer than it may be,
     because it was not listened to."""
-    count = len(CASES)
     eventually(lambda: stalled.are_cut(), 60, "the stalled are cut")
     eventually(lambda: mock.counters(FLOOD)["in_flight"] == 0, what="the provider is cut")
     for case in CASES:

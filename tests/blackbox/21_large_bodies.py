@@ -15,7 +15,8 @@ import pytest
 
 from mock import Mock, upstream
 from optiroute import (JSON, PATIENCE, Daemon, anthropic_error, compose, eventually, in_parallel,
-                       named_events, proc_status)
+                       named_events)
+from processes import ESTABLISHED, connections, count_files, own_kib, proc_status
 
 MB = 1 << 20
 LIMIT = 40 * MB
@@ -418,7 +419,7 @@ def test_a_provider_that_answers_before_it_has_heard_all(daemon):
 
 def test_who_announces_much_and_sends_little_costs_little(daemon):
     head = compose("POST", "/v1/messages", None, [JSON, f"Content-Length: {LIMIT}"])
-    before = resident_kib(daemon)
+    before = own_kib(*daemon.workers())
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(daemon.connect()) for _ in range(50)]
         for one in clients:
@@ -426,25 +427,15 @@ def test_who_announces_much_and_sends_little_costs_little(daemon):
         for one in clients:
             one.await_taken()
         if SPARES_MEMORY:
-            assert resident_kib(daemon) - before < 50 * 3 * 100 + 4096
+            assert own_kib(*daemon.workers()) - before < 50 * 3 * 100 + 4096
         assert daemon.request("GET", "/health").status == 200
 
 
 # -- who leaves --------------------------------------------------------------------------------------
 
-def descriptors(daemon):
-    return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in daemon.workers())
-
-
-def resident_kib(daemon):
-    return sum(int(proc_status(pid, "VmRSS")[0]) for pid in daemon.workers())
-
-
 def is_sending_to(port):
     """Does anybody have bytes for that port which are not taken?"""
-    with open("/proc/net/tcp") as file:
-        rows = [line.split() for line in file.readlines()[1:]]
-    return any(row[2].endswith(":%04X" % port) and row[3] == "01" and row[4][:8] != "0" * 8 for row in rows)
+    return any(one.unsent for one in connections(peer_port=port) if one.state == ESTABLISHED)
 
 
 def leave_while_sending(daemon, mock, i):
@@ -489,14 +480,16 @@ def test_who_leaves_leaks_nothing(daemon, mock, leave):
     for i in range(6):
         leave(daemon, mock, i)
     eventually(lambda: mock.counters()["in_flight"] == 0 and settled(), what="all is over")
-    before = descriptors(daemon), resident_kib(daemon)
+    before = count_files(*daemon.workers()), own_kib(*daemon.workers())
     heard = daemon.metrics().total("http_requests_total", status="499")
     for i in range(20):
         leave(daemon, mock, i)
     eventually(lambda: mock.counters()["in_flight"] == 0 and settled(), what="all is over")
-    eventually(lambda: descriptors(daemon) <= before[0] + 4, what=f"{before[0]} descriptors again")
+    eventually(lambda: count_files(*daemon.workers()) <= before[0] + 4,
+               what=f"{before[0]} descriptors again")
     if SPARES_MEMORY:
-        eventually(lambda: resident_kib(daemon) - before[1] < 16 << 10, what=f"{before[1]} KiB again")
+        eventually(lambda: own_kib(*daemon.workers()) - before[1] < 16 << 10,
+                   what=f"{before[1]} KiB again")
     gone = daemon.metrics().total("http_requests_total", status="499") - heard
     assert gone == 0 if leave is leave_while_sending else gone > 0  # then there was no request yet
     assert post(daemon, *question("chat", "oa", SMALL)).status == 200

@@ -11,8 +11,9 @@ import time
 
 import pytest
 
-from optiroute import (BINARY, PATIENCE, STANDARD, Closed, Daemon, children, environment,
-                       eventually, fakehost, is_alive, merged, proc_status, run)
+from optiroute import (BINARY, PATIENCE, STANDARD, Closed, Daemon, environment, eventually,
+                       fakehost, merged, run)
+from processes import children, is_alive, proc_status
 
 HEADER_VERSION_AT = 8
 MIB = 1 << 20

@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from optiroute import (BINARY, PATIENCE, Client, Daemon, LineReader, assert_not_less, children,
-                       compose, environment, eventually, is_alive, listening_ports, merged,
-                       proc_status, run)
+from optiroute import (BINARY, PATIENCE, Client, Daemon, LineReader, assert_not_less, compose,
+                       environment, eventually, merged, run)
+from processes import children, is_alive, listening_ports, open_files, proc_status
 from upgrading import Upgradable, become_reaper, holder, renamed_metric
 
 
@@ -146,8 +146,8 @@ def test_environment_and_arguments_go_along(upgradable):
         assert b"TEST_ONLY_KEY=sk-test" in file.read()
     assert os.readlink(f"/proc/{daemon.pid}/exe") == daemon.binary
     for pid in daemon.everybody():
-        names = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
-        assert len([name for name in names if "memfd:optiroute" in name]) == 1, names
+        files = open_files(pid)
+        assert sum("memfd:optiroute" in file for file in files) == 1, files
 
 
 def test_workers_have_no_privileges_after_an_upgrade(upgradable):

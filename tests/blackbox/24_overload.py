@@ -16,8 +16,9 @@ import time
 import pytest
 
 from mock import Mock
-from optiroute import (BINARY, PATIENCE, Client, Closed, Daemon, children, client_context, compose,
-                       environment, eventually, in_parallel, is_alive)
+from optiroute import (BINARY, PATIENCE, Client, Closed, Daemon, client_context, compose,
+                       environment, eventually, in_parallel)
+from processes import children, is_alive, raise_file_limit
 
 TICKS = os.sysconf("SC_CLK_TCK")
 BUSY = "too_many_connections"
@@ -25,13 +26,6 @@ BUSY = "too_many_connections"
 SLACK = 10 if b"__asan_init" in pathlib.Path(BINARY).read_bytes() else 1
 # Above a limit a client may take a second to say what it wants.
 ABOVE_S = 1.0
-
-
-def raise_own_limit():
-    """This process is many clients."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
 
 
 def full(daemon, count):
@@ -329,7 +323,7 @@ class Crowd:
 
 def test_5000_clients_and_1024_descriptors():
     """No crash, no spin, health answers, and all is as before within a second."""
-    assert raise_own_limit() > 5500, "this test needs to open 5,000 connections"
+    assert raise_file_limit() > 5500, "this test needs to open 5,000 connections"
     with Daemon({"workers": 2}, descriptors=1024) as daemon:
         pids = daemon.workers()
         crowd = Crowd(daemon.address, 5000, compose("GET", "/v1/models"))
@@ -402,7 +396,7 @@ def test_accept_without_a_descriptor_neither_spins_nor_forgets():
 
 def test_half_sent_heads_are_cut_and_keep_nobody_waiting():
     """A thousand here, for three seconds; tests/stress/slowloris.py has 5,000 and the usual ten."""
-    raise_own_limit()
+    raise_file_limit()
     with Daemon({"limits": {"header_timeout": "3s"}}) as daemon:
         began = time.monotonic()
         crowd = Crowd(daemon.address, 1000, b"GET /v1/models HTTP/1.1\r\nHost: ")

@@ -13,7 +13,8 @@ import threading
 import pytest
 
 from mock import Mock, upstream
-from optiroute import BINARY, Daemon, children, environment, eventually, in_parallel
+from optiroute import BINARY, Daemon, environment, eventually, in_parallel
+from processes import children, pss_kib
 
 MIB = 1 << 20
 FRESH = ["Cache-Control: no-cache"]
@@ -124,12 +125,7 @@ ASK_FOR_250_KB = "up/m+tokens=50000"  # so 200 MB, for a cache of 128 MB
 
 def pss_bytes(pid):
     """Of all processes of the daemon; what they share is counted once."""
-    total = 0
-    for one in (pid, *children(pid)):
-        text = pathlib.Path(f"/proc/{one}/smaps_rollup").read_text()
-        total += sum(int(line.split()[1]) << 10 for line in text.splitlines()
-                     if line.startswith("Pss:"))
-    return total
+    return sum(pss_kib(one) for one in (pid, *children(pid))) << 10
 
 
 class LongReader:

@@ -12,8 +12,8 @@ import threading
 import pytest
 import yaml
 
-from optiroute import (BINARY, PATIENCE, Client, environment, eventually, is_alive,
-                       make_certificate, run)
+from optiroute import BINARY, PATIENCE, Client, environment, eventually, make_certificate, run
+from processes import is_alive
 
 SMALL = {"listen": ["127.0.0.1:0"], "metrics_listen": "127.0.0.1:0", "workers": 1,
          "cache": {"size": "8MB"}}

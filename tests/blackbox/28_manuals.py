@@ -83,10 +83,10 @@ LITERAL = r'"(?:[^"\\\n]|\\.)*"'
 TOKEN = re.compile(LITERAL + r"|'(?:[^'\\\n]|\\.)'|[(),]|[^\s\"'(),]+")
 # Calls whose text becomes a line of the error log: as it is, or as the reason in another one.
 ANYWHERE = r"log_(?:debug|info|warn|error|write)"
-BY_LAYER = {"proc": r"(?:boot_)?fail|explain|snprintf", "shm": r"snprintf|say|refuse|region_fail|found",
+BY_LAYER = {"proc": r"boot_fail|explain|snprintf", "shm": r"snprintf|say|refuse|region_fail|found",
             "watch": r"snprintf", "base": r"snprintf"}
 # snprintf makes many texts; these are where messages are put.
-TARGETS = {"error", "line", "next", "what", "report->text", "binding->error"}
+TARGETS = {"error", "next", "what", "line", "report->text", "binding->error"}
 
 
 def call_arguments(text, at):

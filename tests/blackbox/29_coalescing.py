@@ -5,7 +5,6 @@ there first.
 """
 import json
 import os
-import re
 import signal
 from decimal import Decimal
 
@@ -13,6 +12,7 @@ import pytest
 
 from mock import Mock
 from optiroute import Closed, Daemon, compose, eventually, merged
+from processes import connected_to
 from streaming import (AUTO, KINDS, PRICES, WORDS, Book, Stream, assert_whole,
                        await_in_flight, narrow_client, open_stream, provider, question, unlike)
 
@@ -66,17 +66,10 @@ class Crowd:
         client.send(self.request)
         return client
 
-    def await_waiting(self):
+    def await_waiting(self, *others):
         """Until the daemon has read all requests: what it does not answer waits."""
-        port = ":%04X" % self.daemon.address[1]
-
-        def are_read():
-            with open("/proc/net/tcp") as file:
-                rows = [line.split() for line in file]
-            return all(row[4].endswith(":00000000") for row in rows if row[1].endswith(port)
-                       and row[3] == "01")
-
-        eventually(are_read, what="the daemon reads")
+        for client in [*self.clients, *others]:
+            client.await_taken()
 
     def answers(self):
         self.mock.release()
@@ -106,24 +99,6 @@ def cost_of(answer):
 
 def saved_of(answer):
     return Decimal(answer.field("x-optiroute-saved-usd"))
-
-
-def worker_with_upstream(daemon, port):
-    """The one worker that has a connection to this port."""
-    inodes = set()
-    with open("/proc/net/tcp") as file:
-        for line in file.readlines()[1:]:
-            fields = line.split()
-            if int(fields[2].rpartition(":")[2], 16) == port and fields[3] == "01":
-                inodes.add(fields[9])
-    found = []
-    for pid in daemon.workers():
-        for fd in os.listdir(f"/proc/{pid}/fd"):
-            match = re.match(r"socket:\[(\d+)\]", os.readlink(f"/proc/{pid}/fd/{fd}"))
-            if match and match[1] in inodes:
-                found.append(pid)
-    assert len(found) == 1, found
-    return found[0]
 
 
 # -- one answer for all ----------------------------------------------------------------------------
@@ -163,7 +138,7 @@ def test_both_doors_share_a_flight(four, mock):
     clients = [four.connect() for _ in range(4)]
     for client in clients:
         client.send(compose("POST", path, body))
-    crowd.await_waiting()
+    crowd.await_waiting(*clients)
     text = crowd.answers()[0].json()["text"]
     for client in clients:
         assert client.read_answer().json()["choices"][0]["message"]["content"] == text
@@ -239,7 +214,7 @@ def test_a_whole_answer_becomes_a_stream_for_who_wants_one(workers, mock, reques
     crowd = Crowd(daemon, mock, orders, 0)
     streams = [open_stream(daemon, "chat-openai", orders, stream_options={"include_usage": True})
                for _ in range(6)]
-    crowd.await_waiting()
+    crowd.await_waiting(*[stream.client for stream in streams])
     assert crowd.answers()[0].status == 200
     for stream in streams:
         with stream:
@@ -306,7 +281,8 @@ def test_a_second_failure_is_everybodys(four, mock):
 def test_who_waits_is_answered_when_the_leader_is_killed(mock):
     with Daemon(settings(mock, 4)) as daemon:
         crowd = Crowd(daemon, mock, unlike(HELD), 100)
-        os.kill(worker_with_upstream(daemon, mock.port), signal.SIGKILL)
+        leader, = connected_to(daemon.workers(), mock.port)
+        os.kill(leader, signal.SIGKILL)
         eventually(lambda: crowd.calls() == 2, what="the second call")
         await_in_flight(mock, crowd.model)
         again = []

@@ -18,12 +18,15 @@ import shutil
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import tempfile
 import threading
 import time
 
 import yaml
+
+from processes import children, is_alive, proc_name
 
 TOP = pathlib.Path(__file__).resolve().parent.parent.parent
 BINARY = os.environ.get("OPTIROUTED", str(pathlib.Path("src/optirouted").resolve()))
@@ -119,64 +122,10 @@ def make_certificate(directory):
 
 # -- processes -------------------------------------------------------------------------------------
 
-def children(pid):
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children") as file:
-            return [int(child) for child in file.read().split()]
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-
-
-def proc_state(pid):
-    """The letter of ps: R, S, T (stopped), Z ...; "" when it is gone."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-
-
-def is_alive(pid):
-    """Neither gone nor a zombie."""
-    return proc_state(pid) not in ("", "Z")
-
-
-def proc_status(pid, key):
-    with open(f"/proc/{pid}/status") as file:
-        for line in file:
-            name, _, value = line.partition(":")
-            if name == key:
-                return value.split()
-    raise KeyError(key)
-
-
 def usual_threads():
     """What each of our processes may have: one; ThreadSanitizer brings one of its own to some."""
     is_tsan = b"__tsan_init" in pathlib.Path(BINARY).read_bytes()
     return (["1"], ["2"]) if is_tsan else (["1"],)
-
-
-def proc_name(pid):
-    try:
-        with open(f"/proc/{pid}/comm") as file:
-            return file.read().strip()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-
-
-def listening_ports(pid):
-    """TCP ports (IPv4) on which this process listens."""
-    inodes = set()
-    for name in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            target = os.readlink(f"/proc/{pid}/fd/{name}")
-        except FileNotFoundError:
-            continue
-        if target.startswith("socket:["):
-            inodes.add(target[8:-1])
-    with open(f"/proc/{pid}/net/tcp") as file:
-        rows = [line.split() for line in file.readlines()[1:]]
-    return [int(row[1].split(":")[1], 16) for row in rows if row[3] == "0A" and row[9] in inodes]
 
 
 def _no_core_dumps():
@@ -516,6 +465,26 @@ class Answer:
         return f"<{self.status} {self.fields} {self.body[:300]!r}>"
 
 
+def unread_bytes(local, peer):
+    """What lies unread in the kernel for the socket on this machine with these two addresses; 0: nothing,
+    or there is no such socket any more. Asked of the kernel by sock_diag(7): a look into /proc/net/tcp
+    takes long on a machine with many connections."""
+    family = socket.AF_INET6 if ":" in local[0] else socket.AF_INET
+    addresses = b"".join(socket.inet_pton(family, host).ljust(16, b"\0") for host, _ in (local, peer))
+    asked = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, 0xffffffff) \
+        + struct.pack("!HH", local[1], peer[1]) + addresses \
+        + struct.pack("=III", 0, 0xffffffff, 0xffffffff)
+    by_family, request, error = 20, 1, 2
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4) as kernel:
+        kernel.send(struct.pack("=IHHII", 16 + len(asked), by_family, request, 1, 0) + asked)
+        answer = kernel.recv(4096)
+    established, close_wait = 1, 8
+    kind, state = struct.unpack_from("=4xH", answer)[0], answer[17]
+    if kind == error or state not in (established, close_wait):
+        return 0
+    return struct.unpack_from("=I", answer, 16 + 4 + 48 + 4)[0]
+
+
 class Closed(Exception):
     """The daemon closed the connection where an answer was due."""
 
@@ -580,23 +549,12 @@ class Client:
 
     def await_taken(self, timeout=PATIENCE):
         """Until the daemon has read everything sent so far, so that the next bytes come alone."""
-        host, port = self.socket.getsockname()[:2]
         try:
-            peer = self.socket.getpeername()[1]
+            there = self.socket.getpeername()[:2]
         except OSError:  # it has closed: a slow machine took longer than it lingers
             return
-        here = "%s:%04X" % (socket.inet_aton(host)[::-1].hex().upper(), port)
-        there = ":%04X" % peer
-
-        def taken():
-            with open("/proc/net/tcp") as file:
-                for line in file:
-                    row = line.split()
-                    if row[2] == here and row[1].endswith(there):
-                        return row[4].split(":")[1] == "00000000"
-            return True
-
-        eventually(taken, timeout, "the daemon reads")
+        here = self.socket.getsockname()[:2]
+        eventually(lambda: unread_bytes(there, here) == 0, timeout, "the daemon reads")
 
     def send_slowly(self, pieces):
         for piece in pieces:

@@ -7,7 +7,8 @@ import json
 import subprocess
 import urllib.parse
 
-from optiroute import Client, LineReader, listening_ports
+from optiroute import Client, LineReader
+from processes import listening_ports
 
 
 def scraping(*targets):

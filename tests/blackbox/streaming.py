@@ -286,11 +286,6 @@ def await_in_flight(mock, model, count=1):
 
 # -- what the worker of a daemon with one worker needs ---------------------------------------------
 
-def pss_kib(daemon):
-    with open(f"/proc/{daemon.workers()[0]}/smaps_rollup") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("Pss:"))
-
-
 def cpu_ticks(pid):
     with open(f"/proc/{pid}/stat") as file:
         return file.read().rpartition(")")[2].split()[11:13]

@@ -10,17 +10,10 @@ import shutil
 import signal
 import struct
 
-from optiroute import (BINARY, PATIENCE, Daemon, children, eventually, is_alive, listening_ports,
-                       proc_name, run)
+from optiroute import BINARY, PATIENCE, Daemon, eventually, run
+from processes import children, is_alive, listening_ports, proc_name
 
 PR_SET_CHILD_SUBREAPER = 36
-
-
-def listens(pid):
-    try:
-        return bool(listening_ports(pid))
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def become_reaper():
@@ -80,7 +73,7 @@ class Upgradable(Daemon):
         old, before = self.pid, self.everybody()
         self.pid = self.successor_of(old)
         self.pids.append(self.pid)
-        eventually(lambda: not any(listens(pid) for pid in before), what="the old doors are shut")
+        eventually(lambda: not any(listening_ports(pid) for pid in before), what="the old doors are shut")
 
     def await_end_of(self, pid):
         """That master's exit status."""

@@ -3,12 +3,15 @@
 Its root is a fresh minimal Debian, made by mmdebstrap; where the archive cannot be reached in time it is this very machine's
 root under an overlay, which takes what is installed there but loses nothing. Needs root, or sudo.
 """
+import functools
 import os
 import pathlib
 import shutil
 import subprocess
 import tempfile
-import time
+
+import optiroute
+from processes import GONE, children, proc_status
 
 # What the package depends on, and what the tests need: dpkg is not to fetch anything.
 INCLUDE = ("systemd", "systemd-sysv", "ca-certificates", "curl", "libcurl4", "libevent-core-2.1-7",
@@ -18,13 +21,7 @@ PATIENCE = 60
 AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
 CLEAN = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
-
-def eventually(predicate, timeout=PATIENCE, what="it"):
-    deadline = time.monotonic() + timeout
-    while not (value := predicate()):
-        assert time.monotonic() < deadline, f"{what}: not within {timeout} s"
-        time.sleep(0.05)
-    return value
+eventually = functools.partial(optiroute.eventually, timeout=PATIENCE)
 
 
 def root_run(*command, **options):
@@ -83,11 +80,10 @@ class Machine:
         while waiting:
             pid = waiting.pop()
             try:
-                status = pathlib.Path(f"/proc/{pid}/status").read_text()
-                waiting += map(int, pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-            except (FileNotFoundError, ProcessLookupError):
+                numbers = proc_status(pid, "NSpid")
+            except GONE:
                 continue
-            numbers = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[1:]
+            waiting += children(pid)
             if len(numbers) > 1 and numbers[-1] == "1":
                 return pid
         return None

@@ -3,19 +3,15 @@
 Whether an engine builds it is for whoever has one: images come from a registry, which these tests do without.
 """
 import json
-import os
-import pathlib
 import re
 import signal
 import subprocess
 
 import pytest
 
-from machine import eventually
+from optiroute import BINARY, TOP, Daemon, eventually
 
-TOP = pathlib.Path(__file__).resolve().parent.parent.parent
 HERE = TOP / "contrib" / "container"
-BINARY = os.environ["OPTIROUTED"]
 KNOWN = {"ARG", "FROM", "COPY", "RUN", "WORKDIR", "USER", "EXPOSE", "VOLUME", "STOPSIGNAL",
          "HEALTHCHECK", "ENTRYPOINT"}
 
@@ -69,26 +65,17 @@ def test_the_libraries_are_those_of_the_package(recipe):
         assert packages[name] in listed.split(), library
 
 
-def test_the_health_check_tells_ready_from_not(tmp_path):
+def test_the_health_check_tells_ready_from_not():
     text = (HERE / "optiroute.yaml").read_text()
     assert '"0.0.0.0:8000"' in text and '"0.0.0.0:9464"' in text
-    config = tmp_path / "optiroute.yaml"
     # the same on free ports; a port that is leaving is not ready
-    config.write_text(text.replace("0.0.0.0:8000", "127.0.0.1:0").replace("0.0.0.0:9464", "127.0.0.1:0")
-                      + "limits: {drain_delay: 30s}\nworkers: 1\ncache: {size: 8MB}\n")
-    log = tmp_path / "log"
-    check = str(HERE / "healthcheck")
-    with open(log, "w") as stderr:
-        daemon = subprocess.Popen([BINARY, "-f", "-c", str(config)], stderr=stderr)
-    try:
-        eventually(lambda: "is ready" in log.read_text(), what="the daemon")
-        port = re.search(r"listening on \S+:(\d+)", log.read_text())[1]
-        assert subprocess.run([check, "127.0.0.1", port]).returncode == 0
+    text = (text.replace("0.0.0.0:8000", "127.0.0.1:0").replace("0.0.0.0:9464", "127.0.0.1:0")
+            + "limits: {drain_delay: 30s}\nworkers: 1\ncache: {size: 8MB}\n")
+    with Daemon(settings=text) as daemon:
+        check = [str(HERE / "healthcheck"), "127.0.0.1", str(daemon.address[1])]
+        assert subprocess.run(check).returncode == 0
         daemon.send_signal(signal.SIGTERM)
-        eventually(lambda: subprocess.run([check, "127.0.0.1", port]).returncode == 1, what="503")
-        assert daemon.poll() is None  # it still listens, and says that it is not ready
-        daemon.send_signal(signal.SIGTERM)
-        assert daemon.wait(20) == 0
-    finally:
-        daemon.kill()
-    assert subprocess.run([check, "127.0.0.1", port], stderr=subprocess.DEVNULL).returncode == 1
+        eventually(lambda: subprocess.run(check).returncode == 1, what="503")
+        assert daemon.process.poll() is None  # it still listens, and says that it is not ready
+        daemon.stop()
+    assert subprocess.run(check, stderr=subprocess.DEVNULL).returncode == 1

@@ -12,8 +12,8 @@ import tempfile
 import pytest
 
 from machine import Machine, eventually
+from optiroute import TOP
 
-TOP = pathlib.Path(__file__).resolve().parent.parent.parent
 ARCHIVE = os.environ["ARCHIVE"]  # the release: make dist
 API, METRICS = "http://127.0.0.1:8000", "http://127.0.0.1:9464/metrics"
 CONFIG = "/etc/optiroute/optiroute.yaml"

@@ -44,7 +44,7 @@ def prometheus_config(*targets):
 def settings(mock, nowhere, cache):
     """up: an upstream with everyday faults; denied: one that refuses the key; dear: one that costs;
     down: an address where nobody is; unpriced: a model without a price; shaky: a route that falls
-    back each time."""
+    back each time; narrow: an upstream that takes one request at a time."""
     unpriced = {"type": "simulated", "default_model": "unpriced-1",
                 "simulated": {"latency": "1ms", "per_token": "0ms", "max_latency": "1ms"}}
     return {
@@ -58,6 +58,7 @@ def settings(mock, nowhere, cache):
             # a dollar a token
             "dear": upstream(mock, "openai", default_model="plain+tokens=100", models={
                 "plain+tokens=100": {"input": "1000000", "output": "1000000"}}),
+            "narrow": upstream(mock, "openai", max_concurrency=1),
             "down": upstream(mock, "openai", url=f"http://127.0.0.1:{nowhere}/v1",
                              breaker={"failures": 1, "open": "60s"}),
         },
@@ -131,6 +132,7 @@ class Scene:
         assert self.daemon.request("GET", "/nowhere").status == 404
         assert self.daemon.request("GET", "/health").status == 200
         self.upstream_round(n)
+        self.crowd_round(n)
         self.api_round(n)
         self.leave(n)
 
@@ -149,6 +151,20 @@ class Scene:
             assert client.read_answer().status == 200
         # past the 50 ms for which the circuit is open, one request finds the provider well
         eventually(lambda: self.daemon.generate(f"heals {n}", provider="up").status == 200)
+
+    def crowd_round(self, n):
+        """Two ask the same at the same time, which is one call, and then there is one too many."""
+        same = compose("POST", "/generate", {"prompt": f"same {n}", "provider": "narrow",
+                                             "model_id": f"g{n}+delay=60000"})
+        with self.daemon.connect() as first, self.daemon.connect() as second:
+            for client in (first, second):
+                client.send(same)
+            eventually(lambda: self.daemon.metrics().total("optiroute_requests_in_flight") == 2)
+            eventually(lambda: self.mock.counters()["in_flight"] == 1, what="it is under way")
+            self.ask(f"too many {n}", 503, provider="narrow")
+            self.mock.release()
+            kept = {client.read_answer().field("x-optiroute-cache") for client in (first, second)}
+        assert kept == {"miss", "coalesced"}
 
     def api_round(self, n):
         words = [{"role": "user", "content": f"hello {n}"}]

@@ -23,9 +23,8 @@ UNITS = {"currencyUSD", "percentunit", "reqps", "ops", "cps", "s", "bytes", "non
          "dateTimeFromNow"}
 TARGETS = [pytest.param(panel, target, id=f"{panel['title']} {target['refId']}")
            for panel in PANELS for target in panel["targets"]]
-# Of these, nothing but 0 is right: the last reload failed, and whether requests came together is
-# chance.
-QUIET = {("Last reload", "A"), ("Hit ratio", "B")}
+# Of these, nothing but 0 is right: the last reload failed.
+QUIET = {("Last reload", "A")}
 
 
 # -- structure -------------------------------------------------------------------------------------
@@ -174,7 +173,7 @@ def test_a_variable_has_choices_and_narrows(scene, variable):
     values = choices(scene, variable, variables)
     expected = {"job": ["optiroute"], "instance": [scene.target], "route": ["auto", "shaky"],
                 "provider": sorted(["small", "large", "pace", "broken", "unpriced", "up", "denied",
-                                    "dear", "down"])}
+                                    "dear", "narrow", "down"])}
     assert sorted(values) == expected[variable["name"]]
     assert variable["includeAll"] and variable["multi"] and variable["datasource"] == DATASOURCE
     # all of them chosen one by one is the same as all; one of them is the panels of one

@@ -9,8 +9,6 @@ the second part is told and not judged. OPTIROUTED names the binary, MOCKLLM the
 """
 import os
 import pathlib
-import re
-import resource
 import selectors
 import signal
 import sys
@@ -19,6 +17,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "blackbox"))
 from mock import Mock  # noqa: E402
 from optiroute import Daemon, compose, eventually  # noqa: E402
+from processes import connected_to, raise_file_limit  # noqa: E402
 
 CLIENTS, WORKERS, UPSTREAM_MS = 500, 4, 1000
 KILL_AFTER_S, P99_S = 0.5, 1.2
@@ -28,20 +27,6 @@ def config(mock):
     return {"workers": WORKERS, "access_log": "", "providers": {"up": {
         "type": "openai", "url": mock.url + "/v1", "default_model": "m",
         "models": {"m": {"input": 1, "output": 2}}, "allow_unlisted_models": True}}}
-
-
-def leader_of(daemon, port):
-    """The worker with a connection to the upstream."""
-    with open("/proc/net/tcp") as file:
-        rows = [line.split() for line in file][1:]
-    inodes = {row[9] for row in rows
-              if int(row[2].rpartition(":")[2], 16) == port and row[3] == "01"}
-    for pid in daemon.workers():
-        for fd in os.listdir(f"/proc/{pid}/fd"):
-            match = re.match(r"socket:\[(\d+)\]", os.readlink(f"/proc/{pid}/fd/{fd}"))
-            if match and match[1] in inodes:
-                return pid
-    raise AssertionError("nobody leads")
 
 
 class Asker:
@@ -89,7 +74,8 @@ def herd(daemon, mock, model, kills):
         timeout = 30 if killed else max(0, begun + KILL_AFTER_S - time.monotonic())
         ready = waiting.select(timeout)
         if not killed and time.monotonic() - begun >= KILL_AFTER_S:
-            os.kill(leader_of(daemon, mock.port), signal.SIGKILL)
+            leader, = connected_to(daemon.workers(), mock.port)
+            os.kill(leader, signal.SIGKILL)
             killed = True
         assert ready or time.monotonic() - begun < 30, f"{left} are not answered"
         for key, _ in ready:
@@ -110,8 +96,7 @@ def herd(daemon, mock, model, kills):
 
 def main():
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
+    raise_file_limit()
     with Mock() as mock, Daemon(config(mock)) as daemon:
         for number in range(rounds):
             calls, p99 = herd(daemon, mock, f"m{number}+delay={UPSTREAM_MS}", False)

@@ -20,8 +20,8 @@ import time
 from decimal import Decimal
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "blackbox"))
-from optiroute import (Client, Closed, Daemon, assert_not_less, children, eventually,  # noqa: E402
-                       is_alive, proc_name)
+from optiroute import Client, Closed, Daemon, assert_not_less, eventually  # noqa: E402
+from processes import children, is_alive, proc_name  # noqa: E402
 
 CLIENTS, WORKERS, PROMPTS = 8, 4, 300
 HANG_S = 2.0

@@ -19,7 +19,8 @@ import time
 from decimal import Decimal
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "blackbox"))
-from optiroute import Daemon, children, eventually, stream_events  # noqa: E402
+from optiroute import Daemon, eventually, stream_events  # noqa: E402
+from processes import children  # noqa: E402
 
 PERIOD_S = 0.5
 OPENERS, READERS = 2, 4

@@ -15,7 +15,8 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "blackbox"))
-from optiroute import Closed, Daemon, children, eventually, proc_name  # noqa: E402
+from optiroute import Closed, Daemon, eventually  # noqa: E402
+from processes import children, proc_name  # noqa: E402
 
 CLIENTS = 8
 PROMPTS = 200

@@ -11,7 +11,6 @@ import json
 import multiprocessing
 import os
 import pathlib
-import resource
 import selectors
 import socket
 import statistics
@@ -21,6 +20,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "blackbox"))
 from optiroute import BINARY, Daemon  # noqa: E402
+from processes import raise_file_limit  # noqa: E402
 
 BENCHLOAD = os.environ.get("BENCHLOAD",
                            str(pathlib.Path(BINARY).parent.parent / "tests" / "benchload"))
@@ -28,11 +28,6 @@ CUT_S, ATTACK_S, ROUND_S = 11.0, 25, 4
 DRIP_S = 2.0  # a byte each: five times as slow as a limit for each read would allow
 BEGINNING = b"POST /generate HTTP/1.1\r\nHost: slow\r\nX-Slow: "
 BODY = '{"prompt": "kept"}'
-
-
-def raise_limit():
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class Loris:
@@ -73,7 +68,7 @@ class Loris:
 
 def attack(address, count, results):
     """In a process of its own."""
-    raise_limit()
+    raise_file_limit()
     selector = selectors.DefaultSelector()
     everyone = [Loris(selector, address) for _ in range(count)]
     results.put("open")
@@ -118,7 +113,7 @@ def middle(rounds):
 
 def main():
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
-    raise_limit()
+    raise_file_limit()
     with Daemon({"workers": 2}) as daemon:
         port = daemon.address[1]
         assert daemon.generate("kept").status == 200

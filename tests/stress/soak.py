@@ -15,7 +15,6 @@ OPTIROUTED and MOCKLLM name the programs (src/optirouted, tests/mockllm).
 """
 import collections
 import json
-import os
 import pathlib
 import random
 import re
@@ -27,8 +26,8 @@ from decimal import Decimal
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "blackbox"))
 from mock import Mock  # noqa: E402
-from optiroute import (Client, Closed, Daemon, children, compose, eventually,  # noqa: E402
-                       proc_status)
+from optiroute import Closed, Daemon, compose, eventually  # noqa: E402
+from processes import children, connections, open_files, own_kib, proc_status  # noqa: E402
 
 CLIENTS, WORKERS, PROMPTS = 16, 2, 400
 GROWTH_KIB = 1024
@@ -210,41 +209,16 @@ def read_stream(api, answer):
 
 # -- what the daemon looks like --------------------------------------------------------------------
 
-def own_kib(pid):
-    """Memory of its own: the region is shared, of a fixed size, and fills as it should."""
-    return sum(int(proc_status(pid, key)[0]) for key in ("RssAnon", "RssFile"))
-
-
-def sockets_to(port):
-    """Inodes of the connections to that port, which are pooled and not leaked."""
-    found = set()
-    with open("/proc/net/tcp") as file:
-        for line in file.readlines()[1:]:
-            row = line.split()
-            if row[2].endswith(":%04X" % port):
-                found.add(f"socket:[{row[9]}]")
-    return found
-
-
-def descriptors(pid, pooled):
-    count = 0
-    for name in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            count += os.readlink(f"/proc/{pid}/fd/{name}") not in pooled
-        except FileNotFoundError:
-            pass
-    return count
-
-
 class Sample:
     def __init__(self, soak):
         daemon = soak.daemon
         self.workers = daemon.workers()
         self.others = [daemon.pid, daemon.metrics_worker()]
-        pooled = sockets_to(soak.mock.port)
+        pooled = {one.file for one in connections(peer_port=soak.mock.port)}
         self.kib = [own_kib(pid) for pid in self.workers]
         self.others_kib = [own_kib(pid) for pid in self.others]
-        self.descriptors = [descriptors(pid, pooled) for pid in self.others + self.workers]
+        self.descriptors = [sum(file not in pooled for file in open_files(pid))
+                            for pid in self.others + self.workers]
 
     def __repr__(self):
         return (f"workers {self.kib} KiB, master and metrics {self.others_kib} KiB, "

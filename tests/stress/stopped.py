@@ -12,7 +12,6 @@ nobody died. OPTIROUTED names the binary (src/optirouted) of a build with --enab
 Neighbours on the machine can only take away. So throughput is that of the best fifth of all windows of half
 a second, each of which has its share of stalls, and the stall is the median of what a stop adds.
 """
-import contextlib
 import multiprocessing
 import os
 import pathlib
@@ -25,8 +24,8 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "blackbox"))
-from optiroute import (BINARY, Client, Daemon, compose, environment, eventually,  # noqa: E402
-                       proc_state)
+from optiroute import BINARY, Client, Daemon, compose, environment  # noqa: E402
+from processes import proc_state, sockets  # noqa: E402
 
 WORKERS, PROMPTS = 3, 400
 PROBE_S, STALL_WINDOW_S, RATE_WINDOW_S = 0.010, 0.100, 0.500
@@ -51,22 +50,14 @@ def asked(client, prompt):
 
 # -- who serves a connection -----------------------------------------------------------------------
 
-def sockets_of(pid):
-    found = set()
-    for name in os.listdir(f"/proc/{pid}/fd"):
-        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-            found.add(os.readlink(f"/proc/{pid}/fd/{name}"))
-    return {name for name in found if name.startswith("socket:")}
-
-
 def connect_to(daemon, pids):
     """{worker: a connection that it serves}, for each of these workers."""
     found, spare = {}, []
     while set(found) != set(pids):
-        before = {pid: sockets_of(pid) for pid in pids}
+        before = {pid: sockets(pid) for pid in pids}
         client = Client(daemon.address)
         assert asked(client, "prompt 0") is not None
-        owners = [pid for pid in pids if sockets_of(pid) - before[pid]]
+        owners = [pid for pid in pids if sockets(pid) - before[pid]]
         if owners and owners[0] not in found:
             found[owners[0]] = client
         else:

@@ -11,4 +11,4 @@ tests_unit_api_test_api_ask_SOURCES = tests/unit/api/test_api_ask.c
 tests_unit_api_test_api_ask_LDADD = $(API_TEST_LIBS)
 tests_unit_api_test_api_pages_SOURCES = tests/unit/api/test_api_pages.c
 tests_unit_api_test_api_pages_LDADD = $(API_TEST_LIBS)
-noinst_HEADERS += tests/unit/api/json_tree.h
+noinst_HEADERS += tests/unit/api/api_harness.h tests/unit/api/json_tree.h

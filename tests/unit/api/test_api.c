@@ -1,16 +1,7 @@
-/* The endpoints over a socket pair: a real HTTP server, gateway and store, one worker's worth. */
-#include "unit.h"
-
-#include <errno.h>
-#include <event2/event.h>
-#include <fcntl.h>
+/* The endpoints over a socket pair. */
 #include <stdio.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include "api/api.h"
-#include "base/clock.h"
-#include "fake_timers.h"
+#include "api_harness.h"
 
 static const char text[] =
     "cache: {size: 8MB}\n"
@@ -20,87 +11,14 @@ static const char text[] =
     "routes:\n"
     "  auto: {cheap: small, strong: small, policy: length}\n";
 
-static struct conf_errors errors;
-static struct conf *conf;
-static struct region *region;
-static struct labels labels;
-static struct fake_timers fake;
-static struct gateway *gateway;
-static struct api *api;
-static struct event_base *base;
-static struct http_server *server;
-static int client;
 static char answer[65536];
 
-static void setup_at(enum http_place place) {
-    char error[256];
-    int pair[2];
-    conf_errors_init(&errors);
-    conf = conf_load_text("test.yaml", bytes_from_str(text), &errors);
-    if (conf == NULL) {
-        ck_abort_msg("%.*s", (int)errors.lines.size, errors.lines.data);
-    }
-    struct region_params params = {.store_bytes = conf->cache.size,
-                                   .counter_cells = metrics_cells(),
-                                   .counter_layout = metrics_layout_hash()};
-    region = region_create(&params, error, sizeof(error));
-    ck_assert_msg(region != NULL, "%s", error);
-    ck_assert_int_eq(labels_bind(&labels, conf, region, error, sizeof(error)), 0);
-    fake = (struct fake_timers){.now_ns = clock_mono_ns()};
-    struct gateway_env env = {.conf = conf,
-                              .labels = &labels,
-                              .region = region,
-                              .slot = board_claim(region, BOARD_WORKER, 1),
-                              .store = store_open(region),
-                              .provider_ops = provider_ops_for,
-                              .metrics = {counters_row(region, 0)},
-                              .access_log = access_log_open(""),
-                              .timers = fake_timers_make(&fake),
-                              .metrics_address = "127.0.0.1:9999"};
-    gateway = gateway_new(&env);
-    api = api_new(gateway);
-    base = event_base_new();
-    struct http_limits limits = {.max_body_bytes = 4 << 20,
-                                 .max_input_bytes = 1 << 30,
-                                 .max_output_bytes = 1 << 30,
-                                 .max_above = 2,
-                                 .above_ms = 1000,
-                                 .busy_answer = api_busy_answer,
-                                 .header_timeout_ms = 10000,
-                                 .keepalive_ms = 75000,
-                                 .body_idle_ms = 10000,
-                                 .body_per_mib_ms = 30000,
-                                 .send_stall_ms = 30000,
-                                 .stream_buffer_bytes = 262144};
-    server = http_server_new(base, &limits, &api_callbacks, api);
-    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-    fcntl(pair[1], F_SETFL, O_NONBLOCK);
-    fcntl(pair[0], F_SETFL, O_NONBLOCK);
-    client = pair[0];
-    ck_assert_int_eq(http_server_add(server, pair[1], NULL, NULL, place), 0);
-}
-
 static void setup(void) {
-    setup_at(HTTP_REGULAR);
+    api_begin(text, HTTP_REGULAR, 262144, 0);
 }
 
 static void setup_above(void) {
-    setup_at(HTTP_ABOVE_CONNECTIONS);
-}
-
-static void teardown(void) {
-    struct gateway_env env = *gateway_env(gateway);
-    close(client);
-    http_server_free(server);
-    event_base_free(base);
-    api_free(api);
-    ck_assert_uint_eq(gateway_flows(gateway), 0);
-    gateway_free(gateway);
-    store_close(env.store);
-    access_log_close(env.access_log);
-    region_destroy(region);
-    conf_free(conf);
-    conf_errors_fini(&errors);
+    api_begin(text, HTTP_ABOVE_CONNECTIONS, 262144, 0);
 }
 
 /* Runs loop and timers until nothing more happens; collects what the client got. */

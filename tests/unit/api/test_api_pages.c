@@ -1,20 +1,10 @@
 /* test_api_pages: a daemon built without pages, and event streams whose reader is slow or whose
- * worker ends: over a socket pair, with a clock turned by hand.
+ * worker ends.
  *
  * This program brings a table of pages of its own, an empty one, in place of the embedded one.
  */
-#include "unit.h"
-
-#include <errno.h>
-#include <event2/event.h>
-#include <fcntl.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include "../../../src/api/www.h"
-#include "api/api.h"
-#include "base/clock.h"
-#include "fake_timers.h"
+#include "api_harness.h"
 
 const struct www_file www_files[] = {{NULL, NULL, NULL, NULL, 0, NULL, 0}};
 const size_t www_file_count = 0;
@@ -22,76 +12,12 @@ const size_t www_file_count = 0;
 static const char text[] =
     "cache: {size: 0}\nproviders:\n  only: {type: simulated, default_model: m}\n";
 
-static struct conf_errors errors;
-static struct conf *conf;
-static struct region *region;
-static struct labels labels;
-static struct fake_timers fake;
-static struct gateway *gateway;
-static struct api *api;
-static struct event_base *base;
-static struct http_server *server;
-static int client;
 static char answer[1 << 20];
 static size_t answer_size;
 
 static void setup(void) {
-    char error[256];
-    int pair[2];
-    conf_errors_init(&errors);
-    conf = conf_load_text("test.yaml", bytes_from_str(text), &errors);
-    ck_assert_ptr_nonnull(conf);
-    struct region_params params = {.counter_cells = metrics_cells(),
-                                   .counter_layout = metrics_layout_hash()};
-    region = region_create(&params, error, sizeof(error));
-    ck_assert_msg(region != NULL, "%s", error);
-    ck_assert_int_eq(labels_bind(&labels, conf, region, error, sizeof(error)), 0);
-    fake = (struct fake_timers){.now_ns = clock_mono_ns()};
-    struct gateway_env env = {.conf = conf,
-                              .labels = &labels,
-                              .region = region,
-                              .slot = board_claim(region, BOARD_WORKER, 1),
-                              .store = store_open(region),
-                              .provider_ops = provider_ops_for,
-                              .metrics = {counters_row(region, 0)},
-                              .access_log = access_log_open(""),
-                              .timers = fake_timers_make(&fake),
-                              .metrics_address = ""};
-    gateway = gateway_new(&env);
-    api = api_new(gateway);
-    base = event_base_new();
-    struct http_limits limits = {.max_body_bytes = 1 << 20,
-                                 .max_input_bytes = 1 << 20,
-                                 .max_output_bytes = 1 << 20,
-                                 .header_timeout_ms = 10000,
-                                 .keepalive_ms = 75000,
-                                 .body_idle_ms = 10000,
-                                 .body_per_mib_ms = 30000,
-                                 .send_stall_ms = 30000,
-                                 .stream_buffer_bytes = 16384};
-    server = http_server_new(base, &limits, &api_callbacks, api);
-    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-    int small = 4096;
-    ck_assert_int_eq(setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
-    fcntl(pair[0], F_SETFL, O_NONBLOCK);
-    fcntl(pair[1], F_SETFL, O_NONBLOCK);
-    client = pair[0];
-    ck_assert_int_eq(http_server_add(server, pair[1], NULL, NULL, HTTP_REGULAR), 0);
+    api_begin(text, HTTP_REGULAR, 16384, 4096);
     answer_size = 0;
-}
-
-static void teardown(void) {
-    struct gateway_env env = *gateway_env(gateway);
-    close(client);
-    http_server_free(server);
-    event_base_free(base);
-    api_free(api);
-    gateway_free(gateway);
-    store_close(env.store);
-    access_log_close(env.access_log);
-    region_destroy(region);
-    conf_free(conf);
-    conf_errors_fini(&errors);
 }
 
 /* Reads what there is; true when the other side has closed. */

@@ -47,6 +47,23 @@ START_TEST(prefixes_positions_and_trimming) {
 }
 END_TEST
 
+START_TEST(lists_are_cut_at_separators) {
+    struct bytes rest = BYTES_LITERAL("a,bc,,d,");
+    static const char *const parts[] = {"a", "bc", "", "d"};
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        ck_assert_uint_gt(rest.size, 0);
+        assert_bytes(bytes_cut(&rest, ','), parts[i]);
+    }
+    ck_assert_uint_eq(rest.size, 0);
+    rest = BYTES_LITERAL("whole");
+    assert_bytes(bytes_cut(&rest, ','), "whole");
+    ck_assert_uint_eq(rest.size, 0);
+    assert_bytes(bytes_cut(&rest, ','), "");
+    rest = bytes_make(NULL, 0);
+    assert_bytes(bytes_cut(&rest, ','), "");
+}
+END_TEST
+
 START_TEST(comparison_is_by_unsigned_bytes) {
     ck_assert_int_lt(bytes_compare(BYTES_LITERAL("a"), BYTES_LITERAL("ab")), 0);
     ck_assert_int_gt(bytes_compare(BYTES_LITERAL("ab"), BYTES_LITERAL("a")), 0);
@@ -249,6 +266,7 @@ static Suite *make_suite(void) {
     TCase *views = tcase_create("bytes");
     tcase_add_test(views, equality_ignores_ascii_case_only);
     tcase_add_test(views, prefixes_positions_and_trimming);
+    tcase_add_test(views, lists_are_cut_at_separators);
     tcase_add_test(views, comparison_is_by_unsigned_bytes);
     tcase_add_test(views, integers_are_strict);
     suite_add_tcase(suite, views);

@@ -1,0 +1,110 @@
+"""Processes and their connections, as /proc shows them. One that is gone has nothing.
+
+Here is nothing about the daemon under test.
+"""
+import collections
+import contextlib
+import itertools
+import os
+import resource
+
+GONE = (FileNotFoundError, ProcessLookupError)
+ESTABLISHED, LISTENING = 0x01, 0x0A
+
+
+def children(pid):
+    with contextlib.suppress(*GONE), open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(child) for child in file.read().split()]
+    return []
+
+
+def proc_state(pid):
+    """The letter of ps: R, S, T (stopped), Z ...; "" when it is gone."""
+    with contextlib.suppress(*GONE), open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0]
+    return ""
+
+
+def is_alive(pid):
+    """Neither gone nor a zombie."""
+    return proc_state(pid) not in ("", "Z")
+
+
+def proc_status(pid, key):
+    with open(f"/proc/{pid}/status") as file:
+        for line in file:
+            name, _, value = line.partition(":")
+            if name == key:
+                return value.split()
+    raise KeyError(key)
+
+
+def proc_name(pid):
+    with contextlib.suppress(*GONE), open(f"/proc/{pid}/comm") as file:
+        return file.read().strip()
+    return ""
+
+
+def pss_kib(pid):
+    """Its memory; of what it shares with others, its part."""
+    with open(f"/proc/{pid}/smaps_rollup") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Pss:"))
+
+
+def own_kib(*pids):
+    """Memory of their own: what is shared (the region) is of a fixed size and fills as it should."""
+    return sum(int(proc_status(pid, key)[0]) for pid in pids for key in ("RssAnon", "RssFile"))
+
+
+def open_files(pid):
+    """What each of its descriptors is of: a path, or "socket:[INODE]", "pipe:[INODE]" ..."""
+    targets = []
+    with contextlib.suppress(*GONE):
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(*GONE):  # closed meanwhile
+                targets.append(os.readlink(f"/proc/{pid}/fd/{name}"))
+    return targets
+
+
+def count_files(*pids):
+    return sum(len(open_files(pid)) for pid in pids)
+
+
+def sockets(pid):
+    return {target for target in open_files(pid) if target.startswith("socket:")}
+
+
+# unsent: does the kernel hold bytes that the other side has not taken? file: as `open_files` has it.
+Connection = collections.namedtuple("Connection", "state port unsent file")
+
+
+def connections(peer_port=None):
+    """Everything of TCP over IPv4, whoever it belongs to; or what leads to this port. There may be
+    thousands: only what is asked for is taken apart."""
+    end = "" if peer_port is None else f":{peer_port:04X}"
+    with open("/proc/net/tcp") as file:
+        for line in itertools.islice(file, 1, None):
+            if end not in line:
+                continue
+            row = line.split()
+            if row[2].endswith(end):
+                yield Connection(int(row[3], 16), int(row[1][-4:], 16),
+                                 int(row[4][:8], 16) > 0, f"socket:[{row[9]}]")
+
+
+def listening_ports(pid):
+    own = sockets(pid)
+    return [one.port for one in connections() if one.state == LISTENING and one.file in own]
+
+
+def connected_to(pids, port):
+    """Those of the processes that have a connection to this port."""
+    files = {one.file for one in connections(peer_port=port) if one.state == ESTABLISHED}
+    return [pid for pid in pids if files & sockets(pid)]
+
+
+def raise_file_limit():
+    """For a process that is many clients. How many files it may open from now on."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
