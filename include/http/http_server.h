@@ -35,6 +35,8 @@ struct http_exchange; /* one request and its answer; lives inside its connection
 struct http_limits {
     int64_t max_body_bytes;     /* 413 before it is read */
     int64_t max_input_bytes;    /* of all requests that are being read; above it 503 */
+    int64_t max_output_bytes;   /* of all answers that wait for their clients to read; above it the
+                                   client with the most of them is cut off */
     int64_t max_above;          /* connections above the limit, held at once */
     int64_t above_ms;           /* from accept to a whole head of such a one */
     struct bytes busy_answer;   /* a whole answer, for who is above the limit and said nothing */
@@ -102,6 +104,7 @@ struct http_reply {
 struct http_server_stats {
     uint64_t accepted;
     uint64_t turned_away[HTTP_PLACES]; /* with 503, by where they stood */
+    uint64_t cut_off;                  /* above max_output_bytes */
     int64_t connections;               /* all that are open */
     int64_t above;                     /* of these above the limit */
     int64_t idle;                      /* of the others between two requests */

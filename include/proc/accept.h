@@ -49,6 +49,8 @@ struct acceptor {
     bool starved;    /* accept failed, and that was said */
     uint64_t counted[HTTP_PLACES]; /* turned away, as far as the metrics know */
     int64_t said_ns[HTTP_PLACES];  /* when that was last logged; 0: never */
+    uint64_t counted_cut;          /* the same of those cut off because they do not read */
+    int64_t said_cut_ns;
 };
 
 struct acceptor_params {

@@ -230,11 +230,13 @@ static void set_endpoint(struct api_call *call, const struct http_head *head) {
     api_fields_begin(call);
 }
 
-/* Only a body that says it is something else is refused: many small clients say nothing. */
+/* Many small clients say nothing of their bodies, and that is taken. Not from a browser, which says
+ * whose page it is that asks: without a type the page of a stranger may post here without asking us
+ * first (Fetch standard, CORS-safelisted requests), and spend the money of whoever looks at it. */
 static bool is_json(const struct http_head *head) {
     struct bytes type = http_head_find(head, "content-type");
     if (type.data == NULL) {
-        return true;
+        return http_head_find(head, "origin").data == NULL;
     }
     type.size = bytes_find(type, ';');
     return bytes_equal_nocase(bytes_trim(type), BYTES_LITERAL("application/json"));

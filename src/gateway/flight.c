@@ -196,6 +196,9 @@ static enum step_result wait_with(struct flow *flow, struct flight *flight) {
             return flow_no_memory(flow);
         }
     }
+    if (flight->leader != NULL && flight->leader->is_paused) {
+        flight_set_pace(flow, true); /* the last: the stream may end in it, and the flow with it */
+    }
     return STEP_WAIT;
 }
 
@@ -373,8 +376,20 @@ static struct flow *find_fruitless(const struct gateway *gateway, struct flow **
     return NULL;
 }
 
+/* One that waits for readers while another process has begun to want its answer: nobody tells. */
+static struct flow *find_held_up(const struct gateway *gateway) {
+    struct flow *flow = gateway->active;
+    while (flow != NULL && !(flow->is_paused && flow->ops != NULL && !flight_wants_pause(flow))) {
+        flow = flow->next;
+    }
+    return flow;
+}
+
 void flight_tick(struct gateway *gateway) {
     struct flow *leader, *whole;
+    while ((leader = find_held_up(gateway)) != NULL) {
+        flight_set_pace(leader, true);
+    }
     while ((leader = find_fruitless(gateway, &whole)) != NULL) {
         if (whole != NULL) {
             flight_remove_waiter(whole);

@@ -131,9 +131,7 @@ void flight_stop_keeping(struct flow *leader) {
     }
 }
 
-/* All who read are full, or one of them is by far. Who waits for the whole answer is never full,
- * nor is another process. */
-static bool wants_pause(const struct flow *leader) {
+bool flight_wants_pause(const struct flow *leader) {
     const struct flight *flight = flight_is_led_by(leader) ? leader->flight : NULL;
     const struct gateway_env *env = &leader->gateway->env;
     bool all_are_full = leader->is_orphan || leader->fill != SINK_HAS_ROOM;
@@ -157,7 +155,7 @@ void flight_set_pace(struct flow *flow, bool may_resume) {
     if (leader == NULL || leader->ops == NULL || leader->ops->pause == NULL) {
         return;
     }
-    bool pause = wants_pause(leader);
+    bool pause = flight_wants_pause(leader);
     if (pause && !leader->is_paused) {
         leader->is_paused = leader->was_paused = true;
         leader->ops->pause(&leader->attempt);

@@ -235,6 +235,9 @@ void flight_forget_events(struct flow *leader);
 /* The events of a leader are not kept any more, so nobody can join it, nor take its answer from the
  * store. */
 void flight_stop_keeping(struct flow *leader);
+/* All who read are full, or one of them is by far. Who waits for the whole answer is never full,
+ * nor is another process. */
+bool flight_wants_pause(const struct flow *leader);
 /* Does the leader's upstream have to wait for the clients? Acts on it; may_resume: outside of a
  * provider's own calls. */
 void flight_set_pace(struct flow *flow, bool may_resume);

@@ -377,7 +377,8 @@ void conn_close(struct http_conn *conn) {
         above_remove(conn);
     }
     server->input_bytes -= conn->counted; /* it is freed at the end of the loop turn */
-    conn->counted = 0;
+    server->output_bytes -= conn->waiting;
+    conn->counted = conn->waiting = 0;
     TAILQ_REMOVE(&server->connections, conn, link);
     TAILQ_INSERT_TAIL(&server->dead, conn, link);
     server->stats.connections--;

@@ -92,7 +92,8 @@ struct http_conn {
     int64_t body_started_ns;
     size_t head_size; /* BODY: bytes of the head at the start of `in` */
     size_t drained;   /* LINGER: bytes dropped */
-    size_t counted;   /* bytes of `in` that are part of server->input_bytes */
+    size_t counted;   /* bytes of `in` that are part of server->input_bytes, */
+    size_t waiting;   /* and of `out` that are part of server->output_bytes */
     struct http_parser parser;
     struct http_body body;
     struct buf in;   /* input that waits: part of a request, or requests behind an
@@ -111,7 +112,8 @@ struct http_server {
     void *context;
     int64_t (*now_ns)(void); /* monotonic; tests put their own clock here */
     struct http_server_stats stats;
-    size_t input_bytes; /* in `in` of all connections */
+    size_t input_bytes;  /* in `in` of all connections */
+    size_t output_bytes; /* in `out` of all connections */
     struct http_conn_list connections;
     struct http_conn_list dead;  /* closed, to be freed */
     struct http_conn_list queue; /* something is to be done after this loop turn */

@@ -15,6 +15,31 @@ static void note_progress(struct http_conn *conn) {
     conn_set_stall(conn, conn_now(conn) + stall_ns);
 }
 
+/* `out` has changed. A closed connection's share is gone already. */
+static void count_output(struct http_conn *conn) {
+    if (conn->state != CONN_CLOSED) {
+        conn->server->output_bytes += conn->out.size - conn->waiting;
+        conn->waiting = conn->out.size;
+    }
+}
+
+/* So many clients do not read that their answers would take all memory. It goes as far as it does
+ * when who has most of it loses it, and honest clients seldom do. */
+static void cut_off_slowest(struct http_server *server) {
+    struct http_conn *conn, *slowest = TAILQ_FIRST(&server->connections);
+    ASSERT(slowest != NULL); /* somebody's bytes they are */
+    TAILQ_FOREACH(conn, &server->connections, link) {
+        if (conn->waiting > slowest->waiting) {
+            slowest = conn;
+        }
+    }
+    server->stats.cut_off++;
+    buf_free(&slowest->out);
+    slowest->out_sent = 0;
+    count_output(slowest);
+    conn_break(slowest);
+}
+
 /* Keeps what was not sent. */
 static void keep_unsent(struct http_conn *conn, const struct iovec *pieces, int count,
                         size_t sent) {
@@ -33,6 +58,10 @@ static void keep_unsent(struct http_conn *conn, const struct iovec *pieces, int 
         conn_break(conn);
     } else if (was_empty) {
         note_progress(conn);
+    }
+    count_output(conn);
+    if ((int64_t)conn->server->output_bytes > conn->server->limits.max_output_bytes) {
+        cut_off_slowest(conn->server);
     }
 }
 
@@ -92,6 +121,7 @@ void conn_flush(struct http_conn *conn) {
         buf_free(&conn->out);
         conn->out_sent = 0;
         conn->stall_ns = HTTP_NEVER;
+        count_output(conn);
     }
     if (conn->state == CONN_REPLYING) {
         tell_writable(conn);

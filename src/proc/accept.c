@@ -39,13 +39,19 @@ static int64_t own_connections(const struct acceptor *acceptor) {
     return stats->connections - stats->above;
 }
 
-static void say_turned_away(struct acceptor *acceptor, enum http_place place, uint64_t count) {
+static bool is_due(int64_t *said_ns) {
     int64_t now_ns = clock_mono_ns();
-    int64_t *said_ns = &acceptor->said_ns[place];
     if (*said_ns != 0 && now_ns - *said_ns < SAY_AGAIN_NS) {
-        return;
+        return false;
     }
     *said_ns = now_ns;
+    return true;
+}
+
+static void say_turned_away(struct acceptor *acceptor, enum http_place place, uint64_t count) {
+    if (!is_due(&acceptor->said_ns[place])) {
+        return;
+    }
     const struct capacity *capacity = &acceptor->capacity;
     int64_t limit = place == HTTP_REGULAR             ? capacity->body_bytes
                     : place == HTTP_ABOVE_CONNECTIONS ? capacity->connections
@@ -67,10 +73,25 @@ static void count_turned_away(struct acceptor *acceptor) {
     }
 }
 
+static void count_cut_off(struct acceptor *acceptor) {
+    uint64_t count = http_server_stats(acceptor->server)->cut_off;
+    if (count == acceptor->counted_cut) {
+        return;
+    }
+    metric_add(acceptor->metrics, METRIC_SHED, count - acceptor->counted_cut, SHED_MEMORY, 0, 0);
+    acceptor->counted_cut = count;
+    if (is_due(&acceptor->said_cut_ns)) {
+        log_warn("the limit of bytes that clients have not read yet is reached: who has most of "
+                 "them is cut off, %llu here so far",
+                 (unsigned long long)count);
+    }
+}
+
 void acceptor_publish(struct acceptor *acceptor) {
     const struct http_server_stats *stats = http_server_stats(acceptor->server);
     struct board_gauges *gauges = board_gauges(acceptor->region, acceptor->slot);
     count_turned_away(acceptor);
+    count_cut_off(acceptor);
     atomic_store(&gauges->connections, own_connections(acceptor)); /* see board_take_connection */
     atomic_store_explicit(&gauges->connections_idle, stats->idle, memory_order_relaxed);
     atomic_store_explicit(&gauges->requests_in_flight, stats->in_flight, memory_order_relaxed);

@@ -14,6 +14,7 @@
 
 #define MAX_CONNECTIONS 192 /* more are answered once each */
 #define MAX_BODY_BYTES 4096 /* nobody has a reason to send one */
+#define MAX_OUTPUT_BYTES ((int64_t)256 << 20)
 #define BODY_MS 10000
 #define ABOVE_MS 1000
 #define EXPOSITION_LIMIT ((size_t)16 * 1024 * 1024)
@@ -103,6 +104,7 @@ static int build(struct metrics_worker *worker, const struct child_env *env) {
     }
     struct capacity capacity = capacity_of(MAX_CONNECTIONS, 1, system_file_limit());
     struct http_limits limits = {
+        .max_output_bytes = MAX_OUTPUT_BYTES,
         .max_body_bytes = MAX_BODY_BYTES,
         .max_input_bytes = (MAX_CONNECTIONS + capacity.above) * MAX_BODY_BYTES,
         .max_above = capacity.above,

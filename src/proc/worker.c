@@ -71,6 +71,7 @@ static struct http_limits limits_of(const struct conf *conf, const struct capaci
     return (struct http_limits){
         .max_body_bytes = conf->limits.max_body,
         .max_input_bytes = capacity->body_bytes,
+        .max_output_bytes = capacity->body_bytes / 2, /* a quarter of the memory, in all */
         .max_above = capacity->above,
         .above_ms = ABOVE_MS,
         .busy_answer = api_busy_answer,

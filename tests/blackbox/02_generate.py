@@ -254,6 +254,14 @@ def test_no_media_type_is_taken(daemon):
         assert client.read_answer().status == 200
 
 
+@pytest.mark.parametrize("origin", ["http://elsewhere.example", "null", ""])
+def test_no_media_type_is_not_taken_from_a_page(daemon, origin):
+    with daemon.connect() as client:
+        client.send(b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: 14\r\n"
+                    + f"Origin: {origin}\r\n\r\n".encode() + b'{"prompt":"m"}')
+        assert client.read_answer().status == 415
+
+
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "", "json",
                                   "application/jsonp", "multipart/form-data; boundary=x"])
 def test_other_media_types_are_415(daemon, kind):

@@ -60,6 +60,7 @@ static inline void api_begin(const char *text, enum http_place place, size_t str
     base = event_base_new();
     struct http_limits limits = {.max_body_bytes = 4 << 20,
                                  .max_input_bytes = 1 << 30,
+                                 .max_output_bytes = 1 << 30,
                                  .max_above = 2,
                                  .above_ms = 1000,
                                  .busy_answer = api_busy_answer,

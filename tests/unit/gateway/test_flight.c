@@ -474,6 +474,24 @@ START_TEST(who_leaves_may_have_been_the_only_one_with_room) {
 }
 END_TEST
 
+/* 0: a stream, 1: whole, 2: whole and in another process, which is seen a little later. */
+START_TEST(who_joins_with_room_makes_the_upstream_go_on) {
+    ask(leader, STREAM);
+    begin(&scripts[0], "c1");
+    leader->fill = SINK_FULL;
+    content(0);
+    ck_assert_uint_eq(hand.paused, 1);
+    ask_here_and_there(second, &scripts[0], _i == 2, _i == 0 ? STREAM : WHOLE);
+    gateway_tick(gateway);
+    ck_assert_uint_eq(hand.resumed, 1);
+    content(1);
+    end(&scripts[0]);
+    wake_there();
+    ck_assert_int_eq(second->cache, ANSWER_COALESCED);
+    ck_assert_int_eq(second->order[strlen(second->order) - 1], 'd');
+}
+END_TEST
+
 /* -- what cannot be shared
  * -------------------------------------------------------------------------
  */
@@ -598,6 +616,7 @@ static Suite *make_suite(void) {
     tcase_add_test(tcase, the_upstream_waits_only_when_all_readers_are_full);
     tcase_add_loop_test(tcase, who_wants_it_whole_never_makes_the_upstream_wait, 0, 2);
     tcase_add_test(tcase, who_leaves_may_have_been_the_only_one_with_room);
+    tcase_add_loop_test(tcase, who_joins_with_room_makes_the_upstream_go_on, 0, 3);
     tcase_add_test(tcase, a_stream_too_long_to_keep_lets_the_others_go);
     tcase_add_test(tcase, an_answer_that_may_not_be_stored_is_asked_for_once_elsewhere);
     tcase_add_loop_test(tcase, who_waits_gives_up_by_its_own_arrival, 0, 2);

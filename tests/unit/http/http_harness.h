@@ -137,6 +137,7 @@ static void harness_set_up(void) {
     static const struct http_limits limits = {
         .max_body_bytes = 1 << 20,
         .max_input_bytes = 2 << 20,
+        .max_output_bytes = 4 << 20,
         .max_above = 3,
         .above_ms = 1000,
         .busy_answer = BYTES_LITERAL(HARNESS_BUSY),

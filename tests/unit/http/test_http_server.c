@@ -412,6 +412,32 @@ START_TEST(test_send_stall) {
 }
 END_TEST
 
+/* 4 MiB may wait for all clients together. */
+START_TEST(test_who_leaves_most_unread_is_cut_off) {
+    int fds[5];
+    for (int i = 0; i < 5; i++) {
+        fds[i] = harness_connect();
+        small_send_buffer(harness_conn());
+        harness_say_str(fds[i], i == 1 ? GET("/big/1500000") : GET("/big/900000"));
+        harness_step();
+        ck_assert_uint_eq(http_server_stats(harness.server)->cut_off, i == 4);
+    }
+    ck_assert_uint_eq(harness.aborted, 0); /* it was answered */
+    for (int i = 0; i < 5; i++) {
+        bool ended = false;
+        size_t got = 0, more;
+        while ((more = harness_hear(fds[i], &ended)) > 0) {
+            got += more;
+            harness_step();
+        }
+        ck_assert_int_eq(ended, i == 1);
+        ck_assert_int_eq(got > 900000, i != 1);
+        close(fds[i]);
+    }
+    ck_assert_uint_eq(harness.server->output_bytes, 0);
+}
+END_TEST
+
 /* ---- streams ---- */
 
 #define STREAM_HEAD(more) \
@@ -833,6 +859,7 @@ static void add_tests(TCase *tcase) {
     tcase_add_test(tcase, test_half_close);
     tcase_add_test(tcase, test_slow_reader);
     tcase_add_test(tcase, test_send_stall);
+    tcase_add_test(tcase, test_who_leaves_most_unread_is_cut_off);
     tcase_add_test(tcase, test_stream);
     tcase_add_test(tcase, test_stream_until_close);
     tcase_add_test(tcase, test_stream_of_head);
