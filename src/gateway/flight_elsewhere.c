@@ -19,6 +19,7 @@ static void failure_key(const struct flight *flight, uint8_t key[SHA256_SIZE]) {
     }
     for (size_t i = 0; i < sizeof(flight->ticket.number); i++) {
         key[i + 8] ^= (uint8_t)(flight->ticket.number >> 8 * i);
+        key[i + 12] ^= (uint8_t)(flight->ticket.index >> 8 * i);
     }
 }
 

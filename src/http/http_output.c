@@ -26,9 +26,9 @@ static void count_output(struct http_conn *conn) {
 /* So many clients do not read that their answers would take all memory. It goes as far as it does
  * when who has most of it loses it, and honest clients seldom do. */
 static void cut_off_slowest(struct http_server *server) {
-    struct http_conn *conn, *slowest = TAILQ_FIRST(&server->connections);
+    struct http_conn *slowest = TAILQ_FIRST(&server->connections);
     ASSERT(slowest != NULL); /* somebody's bytes they are */
-    TAILQ_FOREACH(conn, &server->connections, link) {
+    for (struct http_conn *conn = slowest; conn != NULL; conn = TAILQ_NEXT(conn, link)) {
         if (conn->waiting > slowest->waiting) {
             slowest = conn;
         }
