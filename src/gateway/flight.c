@@ -14,6 +14,9 @@
 #include "base/panic.h"
 #include "upstream/outcome.h"
 
+/* A client that takes nothing is cut by http after the same time. */
+#define LAGGARD_NS (30 * NS_PER_S)
+
 /* -- the table of flights -- */
 
 static struct flight **bucket_of(const struct gateway *gateway, const uint8_t key[SHA256_SIZE]) {
@@ -312,7 +315,7 @@ static void quit_waiting(struct flow *flow) {
     if (leader == NULL && flight->waiters == NULL) {
         flight_leave(gateway->env.store, &flight->ticket, gateway->env.slot);
         disband(gateway, flight);
-    } else if (leader != NULL && leader->is_orphan && is_unawaited(leader)) {
+    } else if (leader != NULL && flow_is_orphan(leader) && is_unawaited(leader)) {
         flow_give_up(leader, OUTCOME_CLIENT_GONE);
     } else if (leader != NULL) {
         flight_set_pace(leader, true);
@@ -337,19 +340,24 @@ void flight_quit(struct flow *flow) {
     disband(flow->gateway, flight);
 }
 
-bool flight_lose_client(struct flow *flow) {
+static void become_orphan(struct flow *flow, int status) {
     struct access_record *record = &flow->request->record;
-    if (!flight_is_led_by(flow) || is_unawaited(flow)) {
-        return false;
-    }
     record->client = arena_copy(&flow->arena, record->client); /* the connection's memory goes */
     if (record->client.data == NULL) {
         record->client = bytes_make("", 0);
     }
     flow->sink = &nobody;
-    flow->is_orphan = true;
+    flow->gone_status = status;
     flow->fill = SINK_HAS_ROOM;
+    flow->overfull_ns = 0;
     flight_set_pace(flow, true);
+}
+
+bool flight_lose_client(struct flow *flow) {
+    if (!flight_is_led_by(flow) || is_unawaited(flow)) {
+        return false;
+    }
+    become_orphan(flow, STATUS_CLIENT_GONE);
     return true;
 }
 
@@ -363,7 +371,7 @@ static struct flow *find_fruitless(const struct gateway *gateway, struct flow **
         if (!flight_is_led_by(flow)) {
             continue;
         }
-        if (flow->is_orphan && is_unawaited(flow)) {
+        if (flow_is_orphan(flow) && is_unawaited(flow)) {
             return flow;
         }
         for (*whole = may_join(flow->flight) ? NULL : flow->flight->waiters;
@@ -385,8 +393,48 @@ static struct flow *find_held_up(const struct gateway *gateway) {
     return flow;
 }
 
+/* Nobody else reads what it reads. */
+static bool reads_alone(const struct flow *flow) {
+    const struct flow *leader = flow->flight->leader;
+    return leader == flow
+               ? is_unawaited(flow)
+               : leader == NULL || (flow_is_orphan(leader) && flow->prior_waiter == NULL &&
+                                    flow->next_waiter == NULL);
+}
+
+/* A reader so far behind, for so long, that the others have waited for it long enough. */
+static struct flow *find_laggard(const struct gateway *gateway) {
+    int64_t since_ns = timers_now_ns(&gateway->env.timers) - LAGGARD_NS;
+    struct flow *flow = gateway->active;
+    while (flow != NULL && (flow->flight == NULL || flow->overfull_ns == 0 ||
+                            flow->overfull_ns > since_ns || reads_alone(flow))) {
+        flow = flow->next;
+    }
+    return flow;
+}
+
+/* Its stream breaks, and the others go on. */
+static void leave_behind(struct flow *flow) {
+    struct flow *leader = flow->flight->leader;
+    enum step_result result =
+        flow_fail(flow, 408, outcome_name(OUTCOME_CLIENT_STALL),
+                  "the client reads too slowly for the others who read the same answer");
+    if (leader != flow) {
+        flight_remove_waiter(flow);
+        flow_continue(flow, result);
+        flight_set_pace(leader, true);
+        return;
+    }
+    flow->sink->failed(flow->sink, &flow->failure);
+    become_orphan(flow, flow->failure.status);
+    flow->failure = (struct failure){0};
+}
+
 void flight_tick(struct gateway *gateway) {
-    struct flow *leader, *whole;
+    struct flow *leader, *whole, *laggard;
+    while ((laggard = find_laggard(gateway)) != NULL) {
+        leave_behind(laggard);
+    }
     while ((leader = find_held_up(gateway)) != NULL) {
         flight_set_pace(leader, true);
     }

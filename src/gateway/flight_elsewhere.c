@@ -33,7 +33,7 @@ void flight_leave_failure(struct gateway *gateway, const struct flight *flight,
         return;
     }
     buf_init_fixed(&value, gateway->value, gateway->value_size);
-    flow_failure_encode(how, &value);
+    flight_failure_encode(how, &value);
     failure_key(flight, key);
     if (!value.failed) { /* else, and when it is not stored, one of them asks again */
         (void)store_put(env->store, key, buf_bytes(&value), FAILURE_TTL_MS);
@@ -73,7 +73,7 @@ static bool find_failure(struct gateway *gateway, const struct flight *flight, s
     failure_key(flight, key);
     return store_get(gateway->env.store, key, INT64_MAX, gateway->value, gateway->value_size, &size,
                      NULL) == STORE_HIT &&
-           flow_failure_decode(bytes_make(gateway->value, size), &flow->arena, failure) == 0;
+           flight_failure_decode(bytes_make(gateway->value, size), &flow->arena, failure) == 0;
 }
 
 /* It has ended and left nothing but, perhaps, the reason. */

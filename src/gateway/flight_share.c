@@ -134,7 +134,7 @@ void flight_stop_keeping(struct flow *leader) {
 bool flight_wants_pause(const struct flow *leader) {
     const struct flight *flight = flight_is_led_by(leader) ? leader->flight : NULL;
     const struct gateway_env *env = &leader->gateway->env;
-    bool all_are_full = leader->is_orphan || leader->fill != SINK_HAS_ROOM;
+    bool all_are_full = flow_is_orphan(leader) || leader->fill != SINK_HAS_ROOM;
     bool one_is_full = leader->fill != SINK_HAS_ROOM;
     bool one_is_overfull = leader->fill == SINK_OVERFULL;
     for (const struct flow *flow = flight != NULL ? flight->waiters : NULL; flow != NULL;

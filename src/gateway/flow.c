@@ -27,8 +27,7 @@
 #include "gateway/entry.h"
 #include "gateway_private.h"
 
-#define STATUS_CLIENT_GONE 499 /* nginx's code for a client that closed the request */
-#define FALLBACK_TTL_MS 30000  /* a fallback's answer is stored for at most this long */
+#define FALLBACK_TTL_MS 30000 /* a fallback's answer is stored for at most this long */
 
 const char *answer_cache_name(enum answer_cache cache) {
     static const char *const names[] = {
@@ -293,8 +292,8 @@ static enum step_result step_answer(struct flow *flow) {
 }
 
 int flow_status(const struct flow *flow) {
-    if (flow->is_orphan) {
-        return STATUS_CLIENT_GONE;
+    if (flow_is_orphan(flow)) {
+        return flow->gone_status;
     }
     return flow->failure.status != 0 ? flow->failure.status : 200;
 }

@@ -59,7 +59,9 @@ struct flow *flow_new(struct gateway *gateway) {
     flow->next_waiter = flow->prior_waiter = NULL;
     flow->wait_timer = NULL;
     flow->waited_ns = 0;
-    flow->looked_again = flow->is_orphan = false;
+    flow->looked_again = false;
+    flow->gone_status = 0;
+    flow->overfull_ns = 0;
     flow->fill = SINK_HAS_ROOM;
     flow->plan.count = 0;
     flow->plan_at = 0;

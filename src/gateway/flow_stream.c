@@ -195,10 +195,16 @@ void flow_flush(struct flow *flow) {
     }
     flow->told_ns = timers_now_ns(&flow->gateway->env.timers);
     flow->fill = flow->sink->flush(flow->sink);
+    if (flow->fill != SINK_OVERFULL) {
+        flow->overfull_ns = 0;
+    } else if (flow->overfull_ns == 0) {
+        flow->overfull_ns = flow->told_ns;
+    }
 }
 
 void flow_writable(struct flow *flow) {
     flow->fill = SINK_HAS_ROOM;
+    flow->overfull_ns = 0;
     flight_set_pace(flow, true);
 }
 

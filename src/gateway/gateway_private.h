@@ -85,14 +85,15 @@ struct flow {
     struct flow *next, *previous; /* in the gateway's active list; next alone in the spare list */
     struct arena arena;
     struct flow_request *request; /* in the arena */
-    struct sink *sink;            /* NULL once the client is gone */
+    struct sink *sink;            /* NULL once it has heard the end */
     unsigned step;                /* position in `steps` */
     struct flight *flight;        /* that it leads or waits for, or NULL */
     struct flow *next_waiter, *prior_waiter;
     struct timer *wait_timer; /* of one who waits: when it gives up; else NULL */
     int64_t waited_ns;        /* monotonic: when it began to wait for another; 0: it did not */
     bool looked_again;        /* it was sent back to cache once */
-    bool is_orphan;           /* its client is gone, and others wait for its answer */
+    int gone_status;          /* its client is gone, with this status, and others wait for its
+                                 answer; 0: the client is there */
     uint8_t key[SHA256_SIZE];
     struct sha256 *sha;      /* a long key under construction, owned; else NULL */
     size_t hashed;           /* bytes of the canonical body that it has seen */
@@ -112,12 +113,13 @@ struct flow {
     struct timer *lease_timer;    /* when the probe must have answered; NULL: no probe */
     struct timer *retry_timer;    /* waits to try again; NULL: does not */
     int64_t retry_since_ns;       /* since when */
-    unsigned failure_rank;        /* how much `failure` tells: see flow_attempt.c */
+    unsigned failure_rank;        /* how much `failure` tells: see flow_failure.c */
     enum outcome failure_outcome; /* what it tells of; meaningful with a rank */
     bool head_sent;               /* the sink has heard of this stream */
     bool content_sent;            /* and its reader has seen something: no fallback any more */
     bool is_paused;               /* its attempt: the clients are slower than the provider */
     enum sink_fill fill;          /* of its own client */
+    int64_t overfull_ns;          /* monotonic: since when that is overfull; 0: it is not */
     bool was_paused;              /* or has been, in this attempt */
     bool strong_is_unable;        /* the route's strong provider cannot be asked this */
     bool was_streamed;            /* the answer came as events */
@@ -172,6 +174,10 @@ void flow_continue(struct flow *flow, enum step_result result);
  * False: no memory. */
 bool flow_keep_views(struct flow *flow);
 
+#define STATUS_CLIENT_GONE 499 /* nginx's code for a client that closed the request */
+static inline bool flow_is_orphan(const struct flow *flow) {
+    return flow->gone_status != 0;
+}
 /* What its client was told, or would have been. */
 int flow_status(const struct flow *flow);
 /* Is it known what it cost? That of others' answers is 0. */
@@ -186,15 +192,15 @@ struct entry flow_entry(const struct flow *flow);
 /* Nobody is to hear of the flow: stops what it waits for, logs, drops it. */
 void flow_give_up(struct flow *flow, enum outcome why);
 
-/* flow_failure.c: a failure as bytes, for other processes that wait for the same answer. */
+/* flight_failure.c: a failure as bytes, for other processes that wait for the same answer. */
 struct flow_failure {
     struct failure failure; /* its strings are views of the bytes */
     unsigned rank;
     enum outcome outcome; /* meaningful with a rank */
 };
-void flow_failure_encode(const struct flow_failure *how, struct buf *out);
+void flight_failure_encode(const struct flow_failure *how, struct buf *out);
 /* -1 when the bytes are none, or no memory. */
-int flow_failure_decode(struct bytes value, struct arena *arena, struct flow_failure *how);
+int flight_failure_decode(struct bytes value, struct arena *arena, struct flow_failure *how);
 
 /* flight.c */
 enum step_result flow_step_flight(struct flow *flow);
@@ -277,6 +283,13 @@ bool flow_collect(struct flow *flow);
 /* A whole answer told as events: now (STEP_NEXT) or at the configured pace (STEP_WAIT). Fails the
  * flow when it is none (STEP_ANSWER). */
 enum step_result flow_replay(struct flow *flow);
+
+/* flow_failure.c */
+#define FLOW_UNLISTED_LABEL "other" /* of models that the configuration does not list */
+/* The plan's entry that is being tried has failed so: keeps what tells the client most. */
+void flow_note_failure(struct flow *flow, enum outcome outcome);
+/* Did the provider itself say how long it wants to be left alone, where the breaker obeys? */
+bool flow_holds_off(const struct attempt *attempt, enum outcome outcome);
 
 /* flow_attempt.c */
 enum step_result flow_step_choose(struct flow *flow);

@@ -7,6 +7,7 @@ libgateway_a_SOURCES = \
 	src/gateway/entry.c \
 	src/gateway/flight.c \
 	src/gateway/flight_elsewhere.c \
+	src/gateway/flight_failure.c \
 	src/gateway/flight_share.c \
 	src/gateway/flow.c \
 	src/gateway/flow_attempt.c \

@@ -21,12 +21,8 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "gateway/breaker.h"
-#include "gateway/entry.h"
 #include "master_private.h"
 #include "proc/check.h"
-#include "shm/totals.h"
-#include "shm/wake.h"
-#include "watch/carry.h"
 
 #define STATUS_CONFIGURATION 1
 #define STATUS_FATAL 2
@@ -234,81 +230,6 @@ static int open_sockets(struct master *master) {
     return 0;
 }
 
-/* What became of cache.file. */
-static void report_region(struct master *master) {
-    const struct region_report *report = region_report(master->region);
-    if (report->text[0] != '\0') {
-        log_write(report->is_loss ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "%s", report->text);
-    }
-    /* After a reboot every shard is looked at; that is no recovery from a death. */
-    if (!report->rebooted && report->shards_rebuilt > 0) {
-        metric_add_shared(&master->counters, METRIC_SHARD_RECOVERIES, report->shards_rebuilt,
-                          RECOVERY_REBUILT, 0, 0);
-    }
-    if (report->shards_emptied > 0) {
-        metric_add_shared(&master->counters, METRIC_SHARD_RECOVERIES, report->shards_emptied,
-                          RECOVERY_EMPTIED, 0, 0);
-    }
-}
-
-void boot_say_carried(struct carried carried) {
-    log_info("totals of %u series carried over, %u have no counterpart here", carried.series,
-             carried.lost);
-}
-
-/* Of a file with another layout, now; of a region that the old daemon still uses, when we take over
- * and until it ends (successor.c). */
-static void carry_foreign(struct master *master) {
-    struct totals *foreign = region_take_foreign(master->region);
-    if (foreign != NULL) {
-        boot_say_carried(carry_totals(master->region, &master->counters, foreign, NULL));
-        totals_free(foreign);
-    }
-    const char *why = region_report(master->region)->not_inherited;
-    if (why != NULL) {
-        log_warn("the region of process %d cannot go on: %s; the cache starts empty, totals are "
-                 "carried over",
-                 (int)master->predecessor, why);
-        master->foreign_fd = master->handover.region_fd;
-    }
-}
-
-static int make_region(struct master *master) {
-    const struct conf *conf = master->boot_conf;
-    char error[512];
-    struct region_params params = {
-        .store_bytes = conf->cache.size,
-        .path = conf->cache.file,
-        .counter_cells = metrics_cells(),
-        .counter_layout = metrics_layout_hash(),
-        .catalogue = carry_catalogue(),
-        .value_layout = ENTRY_LAYOUT,
-        .lock_wait_ms = PATIENCE_MS,
-        .inherited_fd = master->predecessor != 0 ? master->handover.region_fd : 0,
-    };
-    master->region = region_create(&params, error, sizeof(error));
-    if (master->region == NULL) {
-        boot_fail(master, "%s", error);
-        return STATUS_FATAL;
-    }
-    if (wake_open(master->region) == -1) {
-        boot_fail(master, "no eventfd: %s", strerror(errno));
-        return STATUS_FATAL;
-    }
-    master->counters.row = counters_row(master->region, REGION_MASTER_ROW);
-    report_region(master);
-    carry_foreign(master);
-    if (region_report(master->region)->origin == REGION_INHERITED) {
-        return 0; /* the words are the old master's until we take over */
-    }
-    board_set_word(master->region, BOARD_WORD_DRAINING, 0);
-    board_set_word(master->region, BOARD_WORD_RELOAD_SUCCESSFUL, 1);
-    board_set_word(master->region, BOARD_WORD_START_TIME_MS, clock_wall_ns() / NS_PER_MS);
-    board_set_word(master->region, BOARD_WORD_GENERATION, (int64_t)master->last_number + 1);
-    board_set_word(master->region, BOARD_WORD_WORKERS, conf->workers);
-    return 0;
-}
-
 void boot_publish(struct master *master, const struct generation *generation) {
     board_set_word(master->region, BOARD_WORD_GENERATION, generation->number);
     board_set_word(master->region, BOARD_WORD_WORKERS, generation->conf->workers);
@@ -344,36 +265,15 @@ static int make_pipes(struct master *master) {
     return 0;
 }
 
-/* Could the configuration be bound if there were no names of others? */
-static bool fits_alone(const struct conf *conf) {
-    const struct region_params params = {.counter_cells = 1};
-    struct labels labels;
-    char error[512];
-    struct region *empty = region_create(&params, error, sizeof(error));
-    bool fits = empty != NULL && labels_bind(&labels, conf, empty, error, sizeof(error)) == 0;
-    region_destroy(empty);
-    return fits;
-}
-
-/* Names of years of configurations in a cache.file must not keep this one from starting. */
-static int bind_labels(struct master *master, struct labels *labels, char *error,
-                       size_t error_size) {
-    const struct conf *conf = master->boot_conf;
-    int bound = labels_bind(labels, conf, master->region, error, error_size);
-    enum region_origin origin = region_report(master->region)->origin;
-    if (bound == -1 && origin != REGION_NEW && origin != REGION_INHERITED && fits_alone(conf)) {
-        log_warn("%s: totals and circuits of cache.file begin anew", error);
-        region_forget_totals(master->region);
-        bound = labels_bind(labels, conf, master->region, error, error_size);
-    }
-    return bound;
+static int make_region(struct master *master) {
+    return boot_make_region(master, PATIENCE_MS) == -1 ? STATUS_FATAL : 0;
 }
 
 static int make_first_generation(struct master *master) {
     const struct conf *conf = master->boot_conf;
     struct labels labels;
     char error[512];
-    if (bind_labels(master, &labels, error, sizeof(error)) == -1) {
+    if (boot_bind_labels(master, &labels, error, sizeof(error)) == -1) {
         boot_fail(master, "%s: %s", master->boot_conf->source, error);
         return STATUS_CONFIGURATION;
     }

@@ -4,6 +4,7 @@ noinst_LIBRARIES += libproc.a
 libproc_a_SOURCES = \
 	src/proc/accept.c \
 	src/proc/boot.c \
+	src/proc/boot_region.c \
 	src/proc/capacity.c \
 	src/proc/check.c \
 	src/proc/child.c \

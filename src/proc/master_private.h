@@ -131,13 +131,19 @@ void boot_fail(struct master *master, const char *format, ...)
 void boot_publish(struct master *master, const struct generation *generation);
 /* A byte to be read there raises BELL_SIGNAL. -1 with errno. */
 int boot_ring_on(int fd);
-/* One line of what went on from a region of another layout. */
-void boot_say_carried(struct carried carried);
 /* Where this configuration's error log goes. */
 const char *boot_log_destination(const struct master *master, const struct conf *conf);
 /* Log files exist and the user may write them. -1 with one line that names the key. */
 int boot_own_logs(const struct master *master, const struct conf *conf, char *error,
                   size_t error_size);
+
+/* boot_region.c */
+/* One line of what went on from a region of another layout. */
+void boot_say_carried(struct carried carried);
+/* The region as the configuration and a predecessor want it; -1: the console was told why. */
+int boot_make_region(struct master *master, int64_t patience_ms);
+/* The configuration's names in the region's tables; -1 with one line. */
+int boot_bind_labels(struct master *master, struct labels *labels, char *error, size_t error_size);
 
 /* generation.c */
 /* NULL without memory. Takes conf over. */

@@ -18,7 +18,6 @@ import shutil
 import signal
 import socket
 import ssl
-import struct
 import subprocess
 import tempfile
 import threading
@@ -26,7 +25,7 @@ import time
 
 import yaml
 
-from processes import children, is_alive, proc_name
+from processes import children, is_alive, proc_name, unread_bytes
 
 TOP = pathlib.Path(__file__).resolve().parent.parent.parent
 BINARY = os.environ.get("OPTIROUTED", str(pathlib.Path("src/optirouted").resolve()))
@@ -463,26 +462,6 @@ class Answer:
 
     def __repr__(self):
         return f"<{self.status} {self.fields} {self.body[:300]!r}>"
-
-
-def unread_bytes(local, peer):
-    """What lies unread in the kernel for the socket on this machine with these two addresses; 0: nothing,
-    or there is no such socket any more. Asked of the kernel by sock_diag(7): a look into /proc/net/tcp
-    takes long on a machine with many connections."""
-    family = socket.AF_INET6 if ":" in local[0] else socket.AF_INET
-    addresses = b"".join(socket.inet_pton(family, host).ljust(16, b"\0") for host, _ in (local, peer))
-    asked = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, 0xffffffff) \
-        + struct.pack("!HH", local[1], peer[1]) + addresses \
-        + struct.pack("=III", 0, 0xffffffff, 0xffffffff)
-    by_family, request, error = 20, 1, 2
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4) as kernel:
-        kernel.send(struct.pack("=IHHII", 16 + len(asked), by_family, request, 1, 0) + asked)
-        answer = kernel.recv(4096)
-    established, close_wait = 1, 8
-    kind, state = struct.unpack_from("=4xH", answer)[0], answer[17]
-    if kind == error or state not in (established, close_wait):
-        return 0
-    return struct.unpack_from("=I", answer, 16 + 4 + 48 + 4)[0]
 
 
 class Closed(Exception):

@@ -457,6 +457,55 @@ START_TEST(who_wants_it_whole_never_makes_the_upstream_wait) {
 }
 END_TEST
 
+/* It takes a byte now and then, so nobody else cuts it. _i: does it lead? */
+START_TEST(who_lags_far_behind_for_long_is_left_behind) {
+    struct client *laggard = _i == 1 ? leader : second;
+    struct client *other = _i == 1 ? second : leader;
+    ask(leader, STREAM);
+    ask(second, STREAM);
+    begin(&scripts[0], "c1");
+    laggard->fill = SINK_OVERFULL;
+    content(0);
+    ck_assert_uint_eq(hand.paused, 1);
+    pass_time(30 * NS_PER_S - 1);
+    gateway_tick(gateway);
+    ck_assert_uint_eq(hand.resumed, 0);
+    pass_time(1);
+    gateway_tick(gateway);
+    ck_assert_uint_eq(hand.resumed, 1);
+    ck_assert_int_eq(laggard->status, 408);
+    content(1);
+    end(&scripts[0]);
+    ck_assert_str_eq(other->said, SCRIPT_TEXT);
+    ck_assert_str_eq(laggard->said, "Hello big");
+    char lines[4096] = "";
+    access_log_flush(gateway->env.access_log);
+    ck_assert_int_gt(pread(log_fd, lines, sizeof(lines) - 1, 0), 0);
+    ck_assert_ptr_nonnull(strstr(lines, "\"status\":408,"));
+    ck_assert_ptr_nonnull(strstr(lines, "\"status\":200,"));
+    ck_assert_uint_gt(total(METRIC_COST, pair_of("a"), 0, 0), 0);
+}
+END_TEST
+
+/* Whoever reads alone may take its time. */
+START_TEST(a_laggard_that_nobody_reads_with_goes_on) {
+    ask(leader, STREAM);
+    ask(second, STREAM);
+    begin(&scripts[0], "c1");
+    second->fill = SINK_OVERFULL;
+    content(0);
+    flow_abort(leader->flow, OUTCOME_CLIENT_GONE);
+    pass_time(60 * NS_PER_S);
+    gateway_tick(gateway);
+    ck_assert_int_eq(second->status, 0);
+    second->fill = SINK_HAS_ROOM;
+    flow_writable(second->flow);
+    content(1);
+    end(&scripts[0]);
+    ck_assert_str_eq(second->said, SCRIPT_TEXT);
+}
+END_TEST
+
 START_TEST(who_leaves_may_have_been_the_only_one_with_room) {
     ask(leader, STREAM);
     ask(second, STREAM);
@@ -615,6 +664,8 @@ static Suite *make_suite(void) {
     tcase_add_test(tcase, shutdown_hands_the_question_to_another_process);
     tcase_add_test(tcase, the_upstream_waits_only_when_all_readers_are_full);
     tcase_add_loop_test(tcase, who_wants_it_whole_never_makes_the_upstream_wait, 0, 2);
+    tcase_add_loop_test(tcase, who_lags_far_behind_for_long_is_left_behind, 0, 2);
+    tcase_add_test(tcase, a_laggard_that_nobody_reads_with_goes_on);
     tcase_add_test(tcase, who_leaves_may_have_been_the_only_one_with_room);
     tcase_add_loop_test(tcase, who_joins_with_room_makes_the_upstream_go_on, 0, 3);
     tcase_add_test(tcase, a_stream_too_long_to_keep_lets_the_others_go);
