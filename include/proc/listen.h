@@ -31,6 +31,9 @@ struct listeners {
  * in error and errno EADDRINUSE when somebody else has it; what other calls appended stays. */
 int listen_open(struct listeners *listeners, const struct conf_address *address, char *error,
                 size_t error_size);
+/* How many sockets an init system says that it gave us, as LISTEN_FDS has it (sd_listen_fds(3)); 0:
+ * it gave none to this process. Looks at the environment only. */
+int64_t listen_given(void);
 /* Socket activation (sd_listen_fds(3)): takes the descriptors that LISTEN_PID and LISTEN_FDS give
  * to this process; one named "metrics" in LISTEN_FDNAMES goes to `metrics`, all others to
  * `clients`. The variables are removed. Nothing given: 0 and both stay empty. -1 with a reason when

@@ -17,7 +17,6 @@ typedef _Atomic uint64_t counter_cell;
 
 /* Row 0..REGION_ROWS-1. */
 counter_cell *counters_row(struct region *region, unsigned row);
-unsigned counters_cells(const struct region *region);
 /* Sum of one cell over all rows; wraps modulo 2^64 as the cells do. */
 uint64_t counters_sum(const struct region *region, unsigned cell);
 

@@ -172,15 +172,21 @@ static int take_inherited(struct listeners *clients, struct listeners *metrics, 
     return 0;
 }
 
+int64_t listen_given(void) {
+    const char *pid_text = getenv("LISTEN_PID"), *count_text = getenv("LISTEN_FDS");
+    int64_t pid, count;
+    bool is_ours = pid_text != NULL && count_text != NULL &&
+                   bytes_to_int64(bytes_from_str(pid_text), &pid) && pid == (int64_t)getpid() &&
+                   bytes_to_int64(bytes_from_str(count_text), &count);
+    return is_ours ? count : 0;
+}
+
 int listen_inherit(struct listeners *clients, struct listeners *metrics, char *error,
                    size_t error_size) {
-    const char *pid_text = getenv("LISTEN_PID");
-    const char *count_text = getenv("LISTEN_FDS");
     const char *names_text = getenv("LISTEN_FDNAMES");
-    int64_t pid, count;
+    int64_t count = listen_given();
     int result = 0;
-    if (pid_text != NULL && count_text != NULL && bytes_to_int64(bytes_from_str(pid_text), &pid) &&
-        pid == (int64_t)getpid() && bytes_to_int64(bytes_from_str(count_text), &count)) {
+    if (count != 0) {
         struct bytes names = bytes_from_str(names_text != NULL ? names_text : "");
         result = take_inherited(clients, metrics, count, names, error, error_size);
     }

@@ -197,11 +197,8 @@ int system_take_descriptors(void) {
         return -1;
     }
     (void)close(fd);
-    const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
-    int64_t pid_number, given = 0;
-    if (pid == NULL || count == NULL || !bytes_to_int64(bytes_from_str(pid), &pid_number) ||
-        pid_number != getpid() || !bytes_to_int64(bytes_from_str(count), &given) ||
-        given > INT16_MAX) {
+    int64_t given = listen_given();
+    if (given == 0 || given > INT16_MAX) {
         given = handover_count();
     }
     return close_range((unsigned)(STDERR_FILENO + 1 + given), ~0U, 0);

@@ -21,10 +21,6 @@ counter_cell *counters_row(struct region *region, unsigned row) {
     return row_at(region, row);
 }
 
-unsigned counters_cells(const struct region *region) {
-    return region->counter_cells;
-}
-
 uint64_t counters_sum(const struct region *region, unsigned cell) {
     uint64_t sum;
     counters_sum_range(region, cell, 1, &sum);

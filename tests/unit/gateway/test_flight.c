@@ -126,6 +126,21 @@ static void wake_there(void) {
     gateway_wake(there);
 }
 
+/* Of the route `both`: a, then b. */
+static void whole_plan_fails(void) {
+    break_off(OUTCOME_RESET);
+    break_off(OUTCOME_RESET);
+}
+
+/* Of the access log. */
+static const char *all_lines(void) {
+    static char lines[4096];
+    memset(lines, 0, sizeof(lines));
+    access_log_flush(gateway->env.access_log);
+    ck_assert_int_gt(pread(log_fd, lines, sizeof(lines) - 1, 0), 0);
+    return lines;
+}
+
 static void content(int piece) {
     say(&scripts[0], piece);
     flush();
@@ -227,14 +242,12 @@ START_TEST(after_a_failure_one_asks_again_and_a_second_one_is_everybodys) {
     ask(leader, WHOLE);
     ask_here_and_there(second, &scripts[0], elsewhere, WHOLE);
     ask_here_and_there(third, &scripts[0], elsewhere, WHOLE);
-    break_off(OUTCOME_RESET);
-    break_off(OUTCOME_RESET);
+    whole_plan_fails();
     ck_assert_int_eq(leader->status, 502);
     wake_there();
     ck_assert_str_eq(hand.asked, "aba");
     ck_assert_str_eq(second->order, "");
-    break_off(OUTCOME_RESET);
-    break_off(OUTCOME_RESET);
+    whole_plan_fails();
     wake_there();
     ck_assert_str_eq(hand.asked, "abab");
     ck_assert_int_eq(second->status, 502);
@@ -246,14 +259,12 @@ END_TEST
 START_TEST(a_failure_goes_from_process_to_process) {
     ask(leader, WHOLE);
     ask_here_and_there(second, &scripts[0], true, WHOLE);
-    break_off(OUTCOME_RESET);
-    break_off(OUTCOME_RESET);
+    whole_plan_fails();
     ask(third, STREAM); /* before the other process has looked: it leads, with one failure behind */
     ck_assert_str_eq(hand.asked, "aba");
     wake_there();
     ck_assert_str_eq(second->order, "");
-    break_off(OUTCOME_RESET);
-    break_off(OUTCOME_RESET);
+    whole_plan_fails();
     ck_assert_int_eq(third->status, 502);
     wake_there();
     ck_assert_int_eq(second->status, 502);
@@ -266,11 +277,9 @@ END_TEST
 START_TEST(who_looks_late_hears_of_the_second_failure) {
     ask(leader, WHOLE);
     ask_here_and_there(second, &scripts[0], true, WHOLE);
-    break_off(OUTCOME_RESET);
-    break_off(OUTCOME_RESET);
+    whole_plan_fails();
     ask(third, WHOLE);
-    break_off(OUTCOME_RESET);
-    break_off(OUTCOME_RESET);
+    whole_plan_fails();
     ck_assert_int_eq(third->status, 502);
     wake_there();
     ck_assert_int_eq(second->status, 502);
@@ -379,10 +388,8 @@ START_TEST(a_leader_that_leaves_is_waited_for_and_pays) {
     ck_assert_str_eq(leader->order, "hecf");
     ck_assert_str_eq(second->said, SCRIPT_TEXT);
     ck_assert_uint_gt((uint64_t)second->saved_nusd, 0);
-    char lines[4096] = "";
-    access_log_flush(gateway->env.access_log);
-    ck_assert_int_gt(pread(log_fd, lines, sizeof(lines) - 1, 0), 0);
-    char *line = strstr(lines, "\"status\":499,");
+    const char *lines = all_lines();
+    const char *line = strstr(lines, "\"status\":499,");
     ck_assert_ptr_nonnull(line);
     ck_assert_ptr_nonnull(strstr(line, "\"outcome\":\"ok\","));
     ck_assert_ptr_null(strstr(line, "\"cost_usd\":0.000000000,\"saved_usd\":0.000000000,\"cost"));
@@ -478,9 +485,7 @@ START_TEST(who_lags_far_behind_for_long_is_left_behind) {
     end(&scripts[0]);
     ck_assert_str_eq(other->said, SCRIPT_TEXT);
     ck_assert_str_eq(laggard->said, "Hello big");
-    char lines[4096] = "";
-    access_log_flush(gateway->env.access_log);
-    ck_assert_int_gt(pread(log_fd, lines, sizeof(lines) - 1, 0), 0);
+    const char *lines = all_lines();
     ck_assert_ptr_nonnull(strstr(lines, "\"status\":408,"));
     ck_assert_ptr_nonnull(strstr(lines, "\"status\":200,"));
     ck_assert_uint_gt(total(METRIC_COST, pair_of("a"), 0, 0), 0);
@@ -616,8 +621,7 @@ START_TEST(who_waits_gives_up_by_its_own_arrival) {
     pass_time(total_ns / 2);
     ask_here_and_there(second, &scripts[0], elsewhere, WHOLE);
     pass_time(total_ns / 4);
-    break_off(OUTCOME_RESET);
-    break_off(OUTCOME_RESET);
+    whole_plan_fails();
     wake_there();
     ck_assert_str_eq(hand.asked, "aba");
     ck_assert_int_eq(hand.attempt->deadline_ns,
