@@ -15,6 +15,7 @@ from optiroute import Closed, Daemon, compose, eventually, merged
 from processes import connected_to
 from streaming import (AUTO, KINDS, PRICES, WORDS, Book, Stream, assert_whole,
                        await_in_flight, narrow_client, open_stream, provider, question, unlike)
+from upgrading import Upgradable
 
 HELD = "+delay=60000"  # until the mock is told to release it
 PACED = "+pace=100"    # a word at a time
@@ -301,6 +302,32 @@ def test_who_waits_is_answered_when_the_leader_is_killed(mock):
         assert len(answers) == 101 and {answer.status for answer in answers} == {200}
         assert crowd.calls() == 2
         eventually(lambda: daemon.metrics().total("optiroute_requests_in_flight") == 0)
+
+
+# -- generations and daemons that follow each other -----------------------------------------------
+
+def join_the_one_that_leads(crowd):
+    """A crowd of new connections after its leader's worker began to drain."""
+    crowd.clients = [crowd.open() for _ in range(20)]
+    crowd.await_waiting()
+    assert crowd.calls() == 1, "they wait for the old one's answer"
+    answers = crowd.answers()
+    assert {answer.status for answer in answers} == {200} and crowd.calls() == 1
+    assert cache_of(answers) == ["miss"] + 20 * ["coalesced"]
+
+
+def test_a_new_generation_joins_the_flights_of_the_old_one(mock):
+    with Daemon(settings(mock, 2)) as daemon:
+        crowd = Crowd(daemon, mock, unlike(HELD), 0)
+        daemon.reload()
+        join_the_one_that_leads(crowd)
+
+
+def test_an_upgraded_daemon_joins_the_flights_of_the_one_before(mock):
+    with Upgradable(settings(mock, 2)) as daemon:
+        crowd = Crowd(daemon, mock, unlike(HELD), 0)
+        daemon.upgrade()
+        join_the_one_that_leads(crowd)
 
 
 # -- clients that leave ----------------------------------------------------------------------------
