@@ -509,8 +509,12 @@ def test_a_large_body_that_is_being_read_is_answered_before_the_end(daemons, moc
 # -- several at once ---------------------------------------------------------------------------------
 
 def test_several_at_once_while_small_ones_are_answered(daemon, mock):
-    """A cached answer takes its usual time or at most what is no wait for a 12 MB neighbour."""
-    ended = threading.Event()
+    """A cached answer takes its usual time or at most what is no wait for a 12 MB neighbour. It is a
+    miss only when a worker that held the shard was not run for 2 ms: that is counted."""
+    def busy_shards():
+        return daemon.metrics().total("optiroute_cache_lock_timeouts_total")
+
+    ended, were_busy = threading.Event(), busy_shards()
     small = question("chat", "small", SMALL, words="small, and asked again and again")
     assert daemon.request("POST", *small).status == 200
 
@@ -531,7 +535,9 @@ def test_several_at_once_while_small_ones_are_answered(daemon, mock):
                 began = time.monotonic()
                 answer = one.request("POST", *small)
                 times.append(time.monotonic() - began)
-                assert (answer.status, answer.field("x-optiroute-cache")) == (200, "hit")
+                assert answer.status == 200, answer
+                if answer.field("x-optiroute-cache") != "hit":
+                    missed.append(answer)
         return times
 
     def task(i):
@@ -545,8 +551,9 @@ def test_several_at_once_while_small_ones_are_answered(daemon, mock):
                 if not left:
                     ended.set()
 
-    counted, left = threading.Lock(), set(range(8))
+    counted, left, missed = threading.Lock(), set(range(8)), []
     results = in_parallel(10, task)
     small_times = sum(results[8:], [])
-    assert len(small_times) > 20
+    assert len(small_times) > 20 + 20 * len(missed)
+    eventually(lambda: busy_shards() - were_busy >= len(missed), what=f"a reason for {missed}")
     assert statistics.median(small_times) < statistics.median(sum(results[:8], []))

@@ -238,6 +238,9 @@ static int attach_and_die(void *argument) {
     struct region_params params = usual();
     char error[512];
     struct region *region = region_create(&params, error, sizeof(error));
+    if (region == NULL) {
+        fprintf(stderr, "%s\n", error); /* what the parent sees is only that it did not die */
+    }
     return region != NULL ? 0 : 1;
 }
 
