@@ -51,13 +51,19 @@ static int hex_value(unsigned char c) {
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+static bool refuse_size(struct http_fault *fault) {
+    http_refuse(fault, 413, "body is too large");
+    fault->code = "request_too_large";
+    return false;
+}
+
 /* The size line is read: is there room for what it announces? */
 static bool size_is_known(struct http_body *body, enum body_state next, struct http_fault *fault) {
     if (body->line_size == 0) {
         return http_refuse(fault, 400, "invalid chunk size");
     }
     if (body->remaining > body->limit - body->received) {
-        return http_refuse(fault, 413, "body is too large");
+        return refuse_size(fault);
     }
     body->line_size = 0;
     body->state = next;
@@ -173,7 +179,7 @@ static enum http_parse_result feed_length(struct http_body *body, char *data, si
                                           size_t *consumed, size_t *decoded,
                                           struct http_fault *fault) {
     if (body->remaining > body->limit - body->received) {
-        http_refuse(fault, 413, "body is too large");
+        refuse_size(fault);
         return HTTP_PARSE_ERROR;
     }
     *consumed = *decoded = take_data(body, data, data, size);

@@ -225,6 +225,7 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(daemon, client):
         one.send(head + body)
         answer = one.read_answer()
         assert answer.status == 413 and answer.closes()
+        assert error_of(answer)["code"] == "request_too_large"
         assert answer.field("x-request-id") and answer.field("x-should-retry") == "false"
         if client == "chat":
             assert answer.error()["type"] == "invalid_request_error"
