@@ -9,8 +9,8 @@
  *
  * Buffered per process and written in whole lines: at 64 KiB, by access_log_flush (called once a
  * second and after a line that cost something), at reopen and at the end. A line that cannot be
- * written (disk full) is dropped and counted; one that was cut in the middle is ended by a newline
- * as soon as writing works again.
+ * written (disk full) is dropped and counted, and the error log has the reason at most once a
+ * minute; one that was cut in the middle is ended by a newline as soon as writing works again.
  */
 #ifndef OPTIROUTE_WATCH_ACCESS_LOG_H
 #define OPTIROUTE_WATCH_ACCESS_LOG_H

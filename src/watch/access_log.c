@@ -19,12 +19,14 @@
 
 #include "base/clock.h"
 #include "base/json_write.h"
+#include "base/log.h"
 
 #define FLUSH_SIZE (64 * 1024)
 /* Room for a line behind the last one that did not reach FLUSH_SIZE; fields are bounded names and
  * ids, so a line has a few hundred bytes. */
 #define LINE_ROOM (8 * 1024)
 #define FILE_MODE 0640
+#define TELL_NS (60 * NS_PER_S)
 #define OFF (-1)
 
 /* "2026-01-31T12:00:00.123Z" */
@@ -38,6 +40,7 @@ struct access_log {
     struct buf lines; /* whole lines, over memory + 1 */
     bool torn;        /* the file ends inside a line of ours */
     uint64_t dropped;
+    int64_t told_ns;      /* monotonic, when the error log heard of it; 0: never */
     int64_t second;       /* whose text stands in `time` */
     char time[TIME_SIZE]; /* its milliseconds are those of the last line */
 };
@@ -112,8 +115,8 @@ static uint64_t count_lines(const char *text, size_t size) {
     return lines;
 }
 
-/* Writes as much as goes; returns how much that was. The rest of a short write is tried at once: it
- * mostly fails then, and what succeeds completes the line. */
+/* Writes as much as goes; returns how much that was, with errno when it is not all. The rest of a
+ * short write is tried at once: it mostly fails then, and what succeeds completes the line. */
 static size_t write_most(int fd, const char *text, size_t size) {
     size_t done = 0;
     while (done < size) {
@@ -129,6 +132,15 @@ static size_t write_most(int fd, const char *text, size_t size) {
     return done;
 }
 
+static void tell_loss(struct access_log *log, int reason) {
+    int64_t now_ns = clock_mono_ns();
+    if (log->told_ns == 0 || now_ns - log->told_ns >= TELL_NS) {
+        log->told_ns = now_ns;
+        log_error("cannot write the access log %s: %s; %llu lines are lost here so far", log->path,
+                  strerror(reason), (unsigned long long)log->dropped);
+    }
+}
+
 void access_log_flush(struct access_log *log) {
     if (log->lines.size == 0) {
         return;
@@ -136,6 +148,7 @@ void access_log_flush(struct access_log *log) {
     const char *text = log->torn ? log->memory : log->memory + 1;
     size_t size = log->lines.size + (log->torn ? 1 : 0);
     size_t done = write_most(log->fd, text, size);
+    int reason = errno;
     if (done > 0) {
         log->torn = text[done - 1] != '\n';
     }
@@ -144,6 +157,7 @@ void access_log_flush(struct access_log *log) {
          * mends the one before is no line of its own. */
         bool mend_left = done == 0 && text == log->memory;
         log->dropped += count_lines(text + done, size - done) - (mend_left ? 1 : 0);
+        tell_loss(log, reason);
     }
     buf_clear(&log->lines);
 }

@@ -162,3 +162,5 @@ def test_a_full_disk_costs_lines_and_nothing_else():
         for i in range(10):
             assert daemon.generate(f"unlogged {i}").status == 200
         eventually(lambda: daemon.metrics().total("optiroute_log_dropped_total") == 10)
+        daemon.log.wait_for(r"error worker \d\[\d+\]: cannot write the access log /dev/full: "
+                            r"No space left on device; [1-9]\d* lines are lost here so far")

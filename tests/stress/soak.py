@@ -285,9 +285,15 @@ class Soak:
                 self.read_log(old)
 
     def read_log(self, path):
+        before = None
         with open(path) as file:
             for text in file:
-                line = json.loads(text, parse_float=Decimal)
+                try:
+                    line = json.loads(text, parse_float=Decimal)
+                except ValueError:
+                    raise AssertionError(f"{path} has a broken line: {text!r}, before it {before!r}, after it "
+                                         f"{file.read(1000)!r}; the daemon said {self.daemon.log.text()}") from None
+                before = text
                 kind = line["request_id"].partition("-")[0]
                 if kind not in ("ok", "fault", "abort"):
                     continue
