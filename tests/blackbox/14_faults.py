@@ -9,28 +9,34 @@ import contextlib
 import os
 import re
 import socket
+import statistics
 import time
 
 import pytest
 
 from mock import Authority, Mock
-from optiroute import PATIENCE, Daemon, environment, eventually, fakehost, in_parallel
+from optiroute import PATIENCE, Daemon, compose, environment, eventually, fakehost, in_parallel
 from processes import count_files, proc_status
 
 KEY = "sk-secret-of-the-tests-0123456789"
-QUICK = {"connect": "300ms", "first_byte": "300ms", "idle": "300ms", "total": "1200ms"}
+# Only the limit that a row is about is short: on a busy machine a mock may not run for a second, and
+# what is not about time must not end by it.
+PATIENT = {"connect": "20s", "first_byte": "20s", "idle": "20s", "total": "60s"}
 EDGY = {"failures": 1, "open": "1ms", "max_open": "300s"}
-LATE = 10  # limits of 10 to 100 ms are multiplied by this on the machines that run these tests
 # These can answer, so a good answer closes their circuit before the next row.
-ANSWERING = ("mock", "anthropic", "huggingface", "good", "cut", "slowdns")
+ANSWERING = ("mock", "hasty", "brief", "anthropic", "huggingface", "good", "cut", "slowdns")
 RESCUE = {"type": "simulated", "default_model": "rescue-1", "allow_unlisted_models": True,
           "per_second": "0.001", "simulated": {"latency": "1ms", "max_latency": "1ms"}}
 
 
 def provider(url, **changes):
     return {"type": "openai", "url": url, "default_model": "m", "api_key_env": "TEST_KEY",
-            "allow_unlisted_models": True, "timeouts": QUICK, "retry": {"attempts": 0},
+            "allow_unlisted_models": True, "timeouts": PATIENT, "retry": {"attempts": 0},
             "breaker": EDGY, **changes}
+
+
+def limited(**limits):
+    return {"timeouts": {**PATIENT, **limits}}
 
 
 class Blackhole:
@@ -55,10 +61,11 @@ class Blackhole:
             one.close()
 
 
-def closed_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+def closed_port(stack):
+    """Nobody listens there, and nobody else gets it meanwhile."""
+    one = stack.enter_context(socket.socket())
+    one.bind(("127.0.0.1", 0))
+    return one.getsockname()[1]
 
 
 class World:
@@ -84,23 +91,29 @@ class World:
                 path.chmod(0o755)
         self.lookups.chmod(0o666)
         plain = {name: provider(self.mock.url_of(name) + "/v1")
-                 for name in ("close", "reset", "silent", "banner")}
+                 for name in ("close", "reset", "banner")}
         trusting = {"ca_file": str(authority.ca)}
         secure = {name: provider(mock.url_of(mode_of(mock)) + "/v1", **trusting)
                   for name, mock in self.secure.items()}
         self.addresses = {
-            "refused": provider(f"http://127.0.0.1:{closed_port()}/v1"),
-            "blackhole": provider(f"http://127.0.0.1:{self.blackhole.port}/v1"),
+            "refused": provider(f"http://127.0.0.1:{closed_port(stack)}/v1"),
+            "blackhole": provider(f"http://127.0.0.1:{self.blackhole.port}/v1",
+                                  **limited(connect="300ms")),
             # a multicast address: connect(2) says ENETUNREACH and sends nothing
             "unreachable": provider("http://224.0.0.1:9/v1"),
             "nxdomain": provider("http://nxdomain.test/v1"),
-            "silentdns": provider("http://silent.test/v1"),
-            "slowdns": provider(f"http://slow.test:{self.mock.port}/v1",
-                                timeouts={**QUICK, "connect": "5s"}),
+            "silentdns": provider("http://silent.test/v1", **limited(connect="300ms")),
+            "patientdns": provider("http://silent.test/v1"),
+            "slowdns": provider(f"http://slow.test:{self.mock.port}/v1"),
+            "silent": provider(self.mock.url_of("silent") + "/v1", **limited(first_byte="300ms")),
             "mock": provider(self.mock.url + "/v1"),
+            "hasty": provider(self.mock.url + "/v1", **limited(idle="300ms")),
+            "brief": provider(self.mock.url + "/v1", **limited(total="1200ms")),
             "anthropic": provider(self.mock.url, type="anthropic"),
             "huggingface": provider(self.mock.url + "/models", type="huggingface"),
-            "tls-stall": provider(self.mock.url_of("tls-stall") + "/v1", **trusting),
+            # in which TCP has to be connected
+            "tls-stall": provider(self.mock.url_of("tls-stall") + "/v1", **trusting,
+                                  **limited(connect="2s")),
             "untrusted": provider(self.secure["good"].url_of("tls") + "/v1"),
             **plain, **secure,
         }
@@ -182,7 +195,7 @@ class Row:
 
 
 ROWS = [
-    Row(1, "refused", None, 502, "connect_refused", most=0.1 * LATE),
+    Row(1, "refused", None, 502, "connect_refused", most=10),
     Row(2, "blackhole", None, 504, "connect_timeout", least=0.3),
     Row(3, "unreachable", None, 502, "connect_unreachable"),
     Row(4, "nxdomain", None, 502, "dns"),
@@ -192,9 +205,9 @@ ROWS = [
     Row(7, "reset", None, 502, "reset|connect_refused"),
     Row(7, "mock", "+cut=start+then=rst", 502, "reset", what="RST after the request"),
     Row(9, "silent", None, 504, "first_byte_timeout", least=0.3),
-    Row(10, "mock", "+cut=head+then=hold", 504, "idle_timeout", least=0.3),
-    Row(10, "mock", "+cut=inhead+then=hold", 504, "idle_timeout|first_byte_timeout", least=0.3),
-    Row(11, "mock", "+drip=100", 504, "total_timeout", least=1.2),
+    Row(10, "hasty", "+cut=head+then=hold", 504, "idle_timeout", least=0.3),
+    Row(10, "hasty", "+cut=inhead+then=hold", 504, "idle_timeout|first_byte_timeout", least=0.3),
+    Row(11, "brief", "+drip=100", 504, "total_timeout", least=1.2),
     Row(12, "mock", "+cut=40", 502, "truncated"),
     Row(13, "mock", "+framing=nolast", 502, "truncated"),
     Row(14, "mock", "+framing=badchunk", 502, "bad_framing"),
@@ -212,7 +225,7 @@ ROWS = [
     Row(21, "mock", "+body=badutf8", 502, "bad_utf8"),
     Row(22, "mock", "+huge=1024", 502, "too_large"),
     Row(23, "mock", "+gzip", 502, "bad_encoding"),
-    Row(24, "mock", "+body=nested", 502, "bad_json", most=0.05 * LATE),
+    Row(24, "mock", "+body=nested", 502, "bad_json", most=5),
     *[Row(25, "mock", f"+status={status}+location=http://127.0.0.1:1/", 502, "redirect")
       for status in (301, 302, 307, 308)],
     *[Row(26, "mock", f"+status={status}+leak", status, None, "N", code="mock_error")
@@ -228,7 +241,7 @@ ROWS = [
     *[Row(32, name, None, 502, "tls_verify")
       for name in ("expired", "self_signed", "wrong_host", "untrusted")],
     Row(32, "old", None, 502, "tls_handshake"),
-    Row(32, "tls-stall", None, 504, "tls_timeout", least=0.3),
+    Row(32, "tls-stall", None, 504, "tls_timeout", least=2.0),
     Row(33, "cut", "+cut=40", 502, "truncated"),
     Row(33, "cut", "+framing=chunked+cut=40", 502, "truncated", what="chunked"),
     # the other dialects
@@ -310,28 +323,33 @@ def test_nothing_of_it_is_in_the_logs(world):
 # -- the rows that need more than one request ------------------------------------------------------
 
 def test_row_5_others_do_not_notice_a_silent_name_server(world):
-    """The loop is not blocked: cached answers come as quickly as before while lookups hang."""
-    world.daemon.generate("warm")
+    """The loop is not blocked: who asks somebody else is answered while lookups hang, which they do
+    for ten seconds. There is one in each worker, however many want its result."""
+    def lookups():
+        return world.lookups.read_text().count("silent.test")
 
-    def hit_latencies(stop):
-        took = []
-        with world.daemon.connect() as client:
-            while not stop():
-                began = time.monotonic()
-                assert client.request("POST", "/generate", {"prompt": "warm"}).json()["cached"]
-                took.append(time.monotonic() - began)
-        return took
+    def question(**members):
+        return compose("POST", "/generate", {"prompt": f"row {next(PROMPT_NUMBER)}", **members})
 
-    before = world.lookups.read_text().count("silent.test")
-    results = in_parallel(21, lambda i: (
-        hit_latencies(lambda end=time.monotonic() + 1: time.monotonic() > end) if i == 0
-        else ask(world, "silentdns").status))
-    assert set(results[1:]) <= {504, 503}  # some found the circuit open
-    took = sorted(results[0])
-    assert took[len(took) * 99 // 100] < 0.05 * LATE
-    # twenty requests, at most one lookup under way per worker: a leader times out, the next leads
-    asked = world.lookups.read_text().count("silent.test") - before
-    assert 1 <= asked <= 4, asked
+    before = lookups()
+    with contextlib.ExitStack() as stack:
+        others, waiting = ([stack.enter_context(world.daemon.connect()) for _ in range(count)]
+                           for count in (8, 20))
+        for one in waiting:
+            one.send(question(provider="patientdns"))
+        for one in waiting:
+            one.await_taken()
+        eventually(lambda: lookups() > before, what="a lookup")
+        for one in others:
+            one.send(question())
+        assert [one.read_answer().status for one in others] == [200] * len(others)
+        assert lookups() - before <= 2
+        assert not any(one.readable(0) for one in waiting)
+
+
+def test_row_5_nobody_waits_for_a_silent_name_server_for_long(world):
+    statuses = in_parallel(20, lambda _: ask(world, "silentdns").status)
+    assert 504 in statuses and set(statuses) <= {504, 503}  # some found the circuit open
 
 
 def test_requests_that_wait_for_one_lookup_are_all_answered(world):
@@ -392,21 +410,24 @@ def test_rows_28_31_and_b8_retry_after(world, status, value, client_s, open_s):
                 env=environment(TEST_KEY=KEY)) as daemon:
         book = Book(daemon, "p")
         orders = f"m+status={status}+retry_after={value}"
+        began = time.monotonic()
         answer = daemon.generate("a", provider="p", model_id=orders)
+        rounding = 2 + time.monotonic() - began  # of dates and of what is left of a time
         said = answer.field("retry-after")
         if client_s is None:
             assert answer.status == (429 if status == 429 else 502) and said is None
         else:
             assert answer.status == status
-            assert client_s - 2 <= int(said) <= client_s
+            assert client_s - rounding <= int(said) <= client_s
         assert answer.error()["code"] == ("rate_limited" if status == 429 else "http_5xx")
         assert book.added("llm_circuit_transitions_total", to="open") == 1
         opened = daemon.log.wait_for(r"circuit open for (\S+) s")[1]
-        assert (open_s or 0) - 2 <= float(opened) <= (open_s or 0) + 0.1
+        assert (open_s or 0) - rounding <= float(opened) <= (open_s or 0) + 0.1
         if open_s:
             answer = daemon.generate("b", provider="p")
+            rounding = 2 + time.monotonic() - began
             assert (answer.status, answer.error()["code"]) == (503, "breaker_open")
-            assert int(said) - 2 <= int(answer.field("retry-after")) <= int(said)
+            assert int(said) - rounding <= int(answer.field("retry-after")) <= int(said)
 
 
 def test_an_error_that_drips_is_not_waited_for(world):
@@ -514,24 +535,29 @@ def test_row_45_usage_that_cannot_be_is_estimated(world, name, usage):
 
 def test_row_46_when_every_circuit_is_open_nobody_is_asked():
     with Mock() as mock:
-        one = provider(mock.url + "/v1", breaker={"failures": 1, "open": "20s"})
-        two = provider(mock.url + "/v1", breaker={"failures": 1, "open": "40s"})
+        one = provider(mock.url + "/v1", breaker={"failures": 1, "open": "100s"})
+        two = provider(mock.url + "/v1", breaker={"failures": 1, "open": "200s"})
         with Daemon({"providers": {"one": one, "two": two, "small": None, "large": None,
                                    "pace": None, "broken": None},
                      "routes": {"auto": {"cheap": "one", "strong": "two", "fallback": ["two"],
                                          "policy": "length"}}},
                     env=environment(TEST_KEY=KEY)) as daemon:
             assert daemon.request("GET", "/health/ready").status == 200
+            began = time.monotonic()
             assert daemon.generate("a", model_id="m+status=500").status == 502
             connections = mock.counters()["connections"]
-            took = []
+            usual, took = [], []
             for i in range(20):
-                began = time.monotonic()
+                asked = time.monotonic()
+                assert daemon.request("GET", "/health").status == 200
+                usual.append(time.monotonic() - asked)
+                asked = time.monotonic()
                 answer = daemon.generate(f"b {i}")
-                took.append(time.monotonic() - began)
+                took.append(time.monotonic() - asked)
                 assert (answer.status, answer.error()["code"]) == (503, "breaker_open")
-                assert 17 <= int(answer.field("retry-after")) <= 20  # the soonest
-            assert sorted(took)[len(took) // 2] < 0.010 * LATE
+                passed = time.monotonic() - began
+                assert 98 - passed <= int(answer.field("retry-after")) <= 100  # the soonest
+            assert statistics.median(took) < 0.1 + 10 * statistics.median(usual)
             assert mock.counters()["connections"] == connections
             answer = daemon.request("GET", "/health/ready")
             assert (answer.status, answer.error()["code"]) == (503, "no_provider")
