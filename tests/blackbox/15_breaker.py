@@ -1,6 +1,7 @@
 """The circuit breaker as a whole machine sees it: B1 to B9 (B8 is with the
 fault matrix, B10 in tests/unit/gateway/test_breaker.c), reloads, retries, and the concurrency limit.
 """
+import datetime
 import os
 import re
 import signal
@@ -10,8 +11,11 @@ import time
 import pytest
 
 from mock import Mock
-from optiroute import Daemon, compose, eventually, fakehost, in_parallel, merged
+from optiroute import PATIENCE, Daemon, compose, eventually, fakehost, in_parallel, merged
 from processes import children, connected_to
+
+HELD = "+delay=600000"  # until the mock is told to release it
+
 
 @pytest.fixture(scope="module")
 def mock():
@@ -23,6 +27,7 @@ def settings(mock, workers=2, **changes):
     upstream = merged({
         "type": "openai", "url": mock.url + "/v1", "default_model": "m",
         "allow_unlisted_models": True, "retry": {"attempts": 0},
+        "timeouts": {"first_byte": "120s"},  # a probe's lease is as long, and what is held waits
         "breaker": {"failures": 3, "open": "300ms", "max_open": "60s"}}, changes)
     return {"providers": {"up": upstream}, "workers": workers,
             "routes": {"safe": {"cheap": "up", "strong": "up", "fallback": ["small"]}}}
@@ -97,27 +102,38 @@ def test_b3_a_thousand_at_the_deadline_are_one_probe(mock):
         wait_until_due(daemon)
         mock.reset()
 
+        through = []
+
         def many(number):
             statuses = []
-            with daemon.connect() as client:
+            with daemon.connect(timeout=3 * PATIENCE) as client:
                 for i in range(20):
                     answer = client.request("POST", "/generate", {
-                        "prompt": f"{number} {i}", "provider": "up",
-                        "model_id": "m+delay=1500"})
+                        "prompt": f"{number} {i}", "provider": "up", "model_id": "m" + HELD})
                     statuses.append(answer.status)
                     if answer.status == 200:
                         break
+            through.append(number)
             return statuses
-        statuses = [status for some in in_parallel(50, many) for status in some]
-        assert statuses.count(200) == 1 and len(statuses) > 950
-        assert set(statuses) == {200, 503}
+
+        def release_the_probe():
+            try:
+                eventually(lambda: len(through) == 49 and mock.counters()["in_flight"] == 1,
+                           2 * PATIENCE, "49 of 50 are not the probe")
+            finally:
+                mock.release()
+            return []
+        statuses = [status for some in in_parallel(
+            51, lambda number: many(number) if number < 50 else release_the_probe())
+            for status in some]
+        assert statuses.count(200) == 1 and statuses.count(503) == 49 * 20 == len(statuses) - 1
         assert mock.counters()["requests"] == 1
         assert state(daemon) == 0
         assert moved(daemon, "half_open") == 1
 
 
 def test_b4_the_next_probe_comes_when_the_killed_prober_is_reaped(mock):
-    """And not after its lease of connect + first_byte + 1 s, which is 34 s here."""
+    """And not after its lease of connect + first_byte + 1 s, which is 124 s here."""
     with Daemon(alone(mock)) as daemon:
         open_it(daemon)
         wait_until_due(daemon)
@@ -133,9 +149,7 @@ def test_b4_the_next_probe_comes_when_the_killed_prober_is_reaped(mock):
             for pid in holders:
                 os.kill(pid, signal.SIGKILL)
             eventually(lambda: not holders & set(children(daemon.pid)), what="they are reaped")
-        began = time.monotonic()
         eventually(lambda: ask(daemon)[0] == 200, what="the next probe")
-        assert time.monotonic() - began < 5
         assert state(daemon) == 0
         assert moved(daemon, "half_open") == 2
 
@@ -154,9 +168,10 @@ def test_b6_a_success_that_comes_too_late_does_not_close_it(mock):
         mock.reset()
         with daemon.connect() as client:
             client.send(compose("POST", "/generate", {
-                "prompt": "slow", "provider": "up", "model_id": "m+delay=700"}))
+                "prompt": "slow", "provider": "up", "model_id": "m" + HELD}))
             eventually(lambda: mock.counters()["in_flight"] == 1)
             open_it(daemon)
+            assert mock.release() == 1
             assert client.read_answer().status == 200
         assert state(daemon) == 2
         assert ask(daemon) == (503, "breaker_open")
@@ -170,19 +185,19 @@ def test_b7_a_day_more_or_less_changes_nothing(mock, tmp_path, jump_s):
     for path in (tmp_path, *tmp_path.parents):
         if path.stat().st_uid == os.getuid() and str(path) not in ("/", "/tmp"):
             path.chmod(0o755)
-    with Daemon(settings(mock, breaker={"open": "1500ms"}),
+    with Daemon(settings(mock, breaker={"open": "5s"}),
                 env=fakehost(FAKEHOST_CLOCK=str(clock))) as daemon:
+        began = time.monotonic()
         open_it(daemon)
-        opened = time.monotonic()
         with clock.open("r+b") as file:
             file.write(struct.pack("=q", jump_s))
         assert ask(daemon) == (503, "breaker_open")
         eventually(lambda: ask(daemon)[0] == 200)
-        assert 1.2 < time.monotonic() - opened < 10
+        assert time.monotonic() - began >= 5
         # and the jump was one: the log's next line is a day off
-        daemon.log.wait_for("circuit closed")
-        days = {line[:10] for line in daemon.log.lines if re.match(r"\d{4}-\d\d-\d\dT", line)}
-        assert len(days) == 2, days
+        closed = daemon.log.wait_for(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\S* .*circuit closed")[1]
+        said = datetime.datetime.fromisoformat(closed + "+00:00").timestamp()
+        assert abs(said - time.time() - jump_s) < 3600, closed
 
 
 def test_b9_a_storm_of_refusals_never_opens_it(mock):
@@ -207,9 +222,10 @@ def test_a_reload_keeps_the_circuit_unless_the_provider_moves(mock):
         assert ask(daemon) == (503, "breaker_open")
         assert state(daemon) == 2
         daemon.reload(merged(daemon.settings, {"providers": {"up": {"url": other.url + "/v1"}}}))
-        assert state(daemon) == 0
-        assert ask(daemon)[0] == 200
-        assert other.counters()["answered"] == 1
+        eventually(lambda: state(daemon) == 0, what="a circuit of the new place")
+        # the old generation hears of its end a moment after the new one serves
+        eventually(lambda: ask(daemon)[0] == 200 and other.counters()["answered"] == 1,
+                   what="the new place is asked")
 
 
 def test_a_key_file_is_read_again_on_reload(mock, tmp_path):
@@ -261,9 +277,22 @@ def test_retries_count_for_the_circuit_and_end_at_the_fallback(mock):
 def test_max_concurrency_holds_for_all_workers_together(mock):
     with Daemon(settings(mock, workers=3, max_concurrency=5)) as daemon:
         mock.reset()
-        results = in_parallel(40, lambda _: ask(daemon, "+delay=400"))
-        statuses = [status for status, _ in results]
-        assert {code for _, code in results} == {None, "overloaded"}
+        refused = []
+
+        def one():
+            status, code = ask(daemon, HELD)
+            if status != 200:
+                refused.append(code)
+            return status
+
+        def release_them():
+            try:
+                eventually(lambda: len(refused) + mock.counters()["in_flight"] == 40,
+                           what="40 are under way or refused")
+            finally:
+                mock.release()
+        statuses = in_parallel(41, lambda i: one() if i < 40 else release_them())
+        assert set(refused) == {"overloaded"} and len(refused) + statuses.count(200) == 40
         assert 3 <= statuses.count(200) <= 5  # of those who take the last place at once both may lose
         assert mock.counters()["max_in_flight"] <= 5
         assert state(daemon) == 0
@@ -279,9 +308,7 @@ def test_a_client_that_leaves_stops_its_upstream(mock):
                 "prompt": "nobody waits for this", "provider": "up",
                 "model_id": "m+delay=60000"}))
             eventually(lambda: mock.counters()["in_flight"] == 1)
-            began = time.monotonic()
-        eventually(lambda: mock.counters()["aborted"] == 1)
-        assert time.monotonic() - began < 0.1 * 10
+        eventually(lambda: mock.counters()["aborted"] == 1)  # long before its time is over
         line = eventually(lambda: [line for line in daemon.access_lines()
                                    if line["status"] == 499])[0]
         # what was asked has been read, so it is paid for; nothing was delivered
