@@ -36,7 +36,6 @@ AUTO = {"auto": {"cheap": "openai", "strong": "openai"}}
 PRICES = {"input": "1", "output": "2"}
 EDGY = {"failures": 1, "open": "1ms"}
 PATIENT = {"connect": "20s", "first_byte": "120s", "idle": "120s", "total": "600s"}
-LATE = 10  # limits of 10 to 100 ms are multiplied by this on the machines that run these tests
 FLOOD = "m+flood=1000000000000"  # without an end
 
 Event = collections.namedtuple("Event", ["name", "data"])  # a comment is named ":"
