@@ -363,7 +363,7 @@ def flip(path, places):
 @pytest.mark.parametrize("damage, says", [
     (lambda path: flip(path, [0]), "first bytes"),
     (lambda path: flip(path, [30]), "header"),
-    (lambda path: flip(path, range(100, 430)), "times"),
+    (lambda path: flip(path, range(100, 512)), "times"),  # up to the last of four marks
     (lambda path: os.truncate(path, 5 * MIB), "bytes instead of"),
     (lambda path: os.truncate(path, 50), "ends after 50 bytes"),
     (lambda path: path.write_bytes(bytes(path.stat().st_size)), "first bytes"),
