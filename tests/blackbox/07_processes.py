@@ -333,8 +333,8 @@ def test_respawn_is_immediate_after_kill(daemons):
         victim, = eventually(daemon.workers)
         start = len(daemon.log.lines)
         os.kill(victim, signal.SIGKILL)
-        assert daemon.request("GET", "/health").status == 200
         daemon.log.wait_for(rf"pid {victim}, .* ended: signal 9 \(SIGKILL\); starting another$", start)
+        assert daemon.request("GET", "/health").status == 200
 
 
 def test_a_worker_that_keeps_dying_by_itself_is_started_ever_later(daemons):
