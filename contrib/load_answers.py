@@ -28,6 +28,7 @@ FIELDS = {
 }
 CACHE_WORDS = ("hit", "coalesced", "miss", "bypass")
 NANO = Decimal("0.000000001")
+LOCK_TIMEOUTS = "optiroute_cache_lock_timeouts_total"
 
 
 class Malformed(Exception):
@@ -81,6 +82,13 @@ def sum_metric(exposition, name):
     return sum(map(Decimal, found), Decimal(0))
 
 
+def all_hits(count, hits, misses, lock_timeouts):
+    """Were these all hits, as far as it was the cache's to say? Who held a shard's lock may not have
+    been run for 2 ms, on a machine that is too busy: then somebody did not look, or did not store,
+    which is counted and a miss. Who asks the same during that waits for its answer."""
+    return 0 < hits and (hits == count or 0 < misses <= lock_timeouts)
+
+
 def percentile(values, percent):
     """Nearest rank; None of nothing."""
     if not values:
@@ -105,7 +113,7 @@ class Answers:
         self.cost = Decimal(0)
         self.saved = Decimal(0)
         self.unpriced = 0
-        self.warm_hits = 0
+        self.warm_hits = self.warm_misses = 0
         self.ended = array("d")
         self.latency_ms = array("d")
         self.warm_ms = array("d")
@@ -122,6 +130,7 @@ class Answers:
         if started > self._answered.setdefault(prompt, ended):
             self.warm_ms.append(latency_ms)
             self.warm_hits += answer["cached"]
+            self.warm_misses += answer["cache"] == "miss"
         self.cache[answer["cache"]] += 1
         self.providers[answer["actual_provider_name"]] += 1
         self.kinds.setdefault(kind, Counter())[answer["actual_provider_name"]] += 1
@@ -146,6 +155,7 @@ class Answers:
             "warm": {
                 "requests": len(self.warm_ms),
                 "hits": self.warm_hits,
+                "misses": self.warm_misses,
                 "latency_ms": _latencies(self.warm_ms),
             },
             "cost_usd": f"{self.cost:f}",

@@ -247,16 +247,32 @@ run() {
 
 # ---- the outage ----------------------------------------------------------------------------------
 
-mock_pid=''
+mock_pid='' holder_pid=''
 
-# start_mock PORT: 0 for a free one; says which in $mock_port
+# Takes a free port for the mock and keeps it while the mock is dead, bound but not listening, or
+# somebody else may have it by then. Says which in $mock_port.
+hold_port() {
+    : >"$dir/port"
+    python3 -c 'import signal, socket
+one = socket.socket()
+one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+one.bind(("127.0.0.1", 0))
+print(one.getsockname()[1], flush=True)
+signal.pause()' >"$dir/port" &
+    holder_pid=$!
+    until mock_port=$(<"$dir/port") && [[ -n $mock_port ]]; do
+        kill -0 "$holder_pid" 2>/dev/null || die "no port for the mock upstream"
+        sleep 0.05
+    done
+    rm -f "$dir/port"
+}
+
 start_mock() {
     local deadline=$((SECONDS + 20))
     : >"$dir/mock.log"
-    "$mockllm" "$1" >"$dir/mock.log" 2>&1 &
+    "$mockllm" "$mock_port" >"$dir/mock.log" 2>&1 &
     mock_pid=$!
-    until mock_port=$(sed -n 's/^listening on 127\.0\.0\.1:\([0-9]*\)$/\1/p' "$dir/mock.log") &&
-        [[ -n $mock_port ]]; do
+    until grep -q '^listening on ' "$dir/mock.log"; do
         if ! kill -0 "$mock_pid" 2>/dev/null || ((SECONDS > deadline)); then
             cat "$dir/mock.log" >&2
             die "the mock upstream did not start"
@@ -300,7 +316,8 @@ pause() {
 
 run_outage() {
     local port metrics_port # start_daemon fills them
-    start_mock 0
+    hold_port
+    start_mock
     outage_config >"$dir/outage.yaml"
     start_daemon outage
     echo "outage: $users users, $rate per second, for $seconds s against 127.0.0.1:$port" >&2
@@ -311,12 +328,12 @@ run_outage() {
     wait "$mock_pid" 2>/dev/null || true # quietly
     pause $((seconds / 3))
     metrics_at broken
-    start_mock "$mock_port"
+    start_mock
     load_end outage
     metrics_at healed
     stop_daemon outage
-    kill -TERM "$mock_pid"
-    wait "$mock_pid" || true
+    kill -TERM "$mock_pid" "$holder_pid"
+    wait "$mock_pid" "$holder_pid" || true
 }
 
 status=0

@@ -11,19 +11,14 @@ import pytest
 from optiroute import (PATIENCE, Client, Daemon, client_context, compose, eventually, in_parallel)
 
 MIB = 1024 * 1024
-LIMITS = {"header_timeout": "500ms", "keepalive": "1s"}
+HEADER_S = KEEPALIVE_S = 5.0
+LIMITS = {"header_timeout": "5s", "keepalive": "5s"}
 
 
 @pytest.fixture(scope="module", params=["plain", "tls"])
 def server(request):
-    with Daemon(tls=request.param == "tls") as running:
-        yield running
-
-
-@pytest.fixture(scope="module", params=["plain", "tls"])
-def hasty(request):
-    """Little patience with slow clients."""
-    with Daemon({"limits": LIMITS}, tls=request.param == "tls") as running:
+    """With patience: some heads come byte by byte."""
+    with Daemon({"limits": {"header_timeout": "60s"}}, tls=request.param == "tls") as running:
         yield running
 
 
@@ -401,7 +396,7 @@ def test_many_connections_at_once(server):
 
 # -- slow clients ----------------------------------------------------------------------------------
 
-def test_half_a_head_is_408(hasty):
+def half_a_head(hasty):
     started = time.monotonic()
     with hasty.connect() as client:
         client.send(b"GET /health HTTP/1.1\r\nHo")
@@ -410,10 +405,10 @@ def test_half_a_head_is_408(hasty):
         answer.error()
         assert answer.field("x-should-retry") is None
         client.assert_closed()
-    assert time.monotonic() - started >= 0.5
+    assert time.monotonic() - started >= HEADER_S
 
 
-def test_a_dripping_head_gets_no_more_time_for_each_byte(hasty):
+def a_dripping_head_gets_no_more_time_for_each_byte(hasty):
     started = time.monotonic()
     with hasty.connect() as client:
         client.send(b"GET /health HTTP/1.1\r\nHost: x\r\nA: ")
@@ -421,27 +416,63 @@ def test_a_dripping_head_gets_no_more_time_for_each_byte(hasty):
             client.send(b"a")
             assert time.monotonic() - started < PATIENCE
         assert client.read_answer().status == 408
-    assert 0.5 <= time.monotonic() - started < 5
+    assert time.monotonic() - started >= HEADER_S
 
 
-def test_a_connection_that_says_nothing_is_closed(hasty):
+def a_connection_that_says_nothing(hasty):
     with hasty.connect() as client:
         client.assert_closed()
 
 
-def test_an_idle_connection_is_closed_after_its_time(hasty):
+def an_idle_connection(hasty):
     with hasty.connect() as client:
+        started = time.monotonic()  # its time begins when it is answered, maybe before we hear it
         assert client.request("GET", "/health").status == 200
-        started = time.monotonic()
         client.assert_closed()
-        assert 0.9 <= time.monotonic() - started < 10
+        assert time.monotonic() - started >= KEEPALIVE_S
 
 
-def test_a_waiting_request_is_not_idle(hasty):
+def a_waiting_request_is_not_idle(hasty):
     with hasty.connect() as client:
-        body = {"prompt": "slow", "provider": "pace", "max_tokens": 2500}
+        body = {"prompt": "slow", "provider": "pace", "max_tokens": int(KEEPALIVE_S * 1500)}
         assert client.request("POST", "/generate", body).status == 200
         assert client.request("GET", "/health").status == 200
+
+
+def a_handshake_that_stops(hasty):
+    with Client(hasty.address) as client:
+        client.send(b"\x16\x03\x01\x02\x00\x01\x00")
+        client.read_to_end()
+    assert hasty.request("GET", "/health").status == 200
+
+
+BOTH = [half_a_head, a_dripping_head_gets_no_more_time_for_each_byte, a_connection_that_says_nothing,
+        an_idle_connection, a_waiting_request_is_not_idle]
+SLOW = {f"{habit.__name__}, {transport}": (habit, transport)
+        for habit in BOTH for transport in ("plain", "tls")}
+SLOW["a_handshake_that_stops, tls"] = (a_handshake_that_stops, "tls")
+
+
+@pytest.fixture(scope="module")
+def slow_clients():
+    """What became of each, None or its error. They wait side by side, for the daemons have seconds of
+    patience: enough for clients that are only held up by a busy machine."""
+    with Daemon({"limits": LIMITS}) as plain, Daemon({"limits": LIMITS}, tls=True) as tls:
+        daemons = {"plain": plain, "tls": tls}
+
+        def one(i):
+            habit, transport = list(SLOW.values())[i]
+            try:
+                return habit(daemons[transport])
+            except Exception as error:
+                return error
+        yield dict(zip(SLOW, in_parallel(len(SLOW), one)))
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_slow_client(slow_clients, name):
+    if slow_clients[name] is not None:
+        raise slow_clients[name]
 
 
 def test_a_body_that_stops_is_408():
@@ -526,13 +557,6 @@ def test_plain_text_on_a_tls_port(tls):
         client.send(compose("GET", "/health"))
         rest = client.read_to_end()
         assert b"200" not in rest
-
-
-def test_a_handshake_that_stops_is_closed():
-    with Daemon({"limits": LIMITS}, tls=True) as daemon, Client(daemon.address) as client:
-        client.send(b"\x16\x03\x01\x02\x00\x01\x00")
-        client.read_to_end()
-        assert daemon.request("GET", "/health").status == 200
 
 
 def test_a_large_answer_arrives_whole(tls):

@@ -3,7 +3,7 @@ import resource
 
 import pytest
 
-from optiroute import compose, eventually, usual_threads
+from optiroute import PATIENCE, compose, eventually, usual_threads
 from processes import children, proc_status
 
 CONFIG = {"limits": {"keepalive": "60s", "header_timeout": "60s"}}
@@ -26,11 +26,11 @@ def census(daemon):
 
 def test_a_thousand_requests_at_once_cost_no_thread_and_no_process(daemon):
     before = census(daemon)
-    clients = [daemon.connect() for _ in range(1000)]
+    clients = [daemon.connect(timeout=3 * PATIENCE) for _ in range(1000)]
     try:
         for i, client in enumerate(clients):
             client.send(compose("POST", "/generate", {"prompt": f"crowd {i}", "provider": "pace",
-                                                      "max_tokens": 4000}))
+                                                      "max_tokens": 15000}))
         eventually(lambda: daemon.metrics().total("optiroute_requests_in_flight") == 1000,
                    what="1,000 in flight")
         assert census(daemon) == before

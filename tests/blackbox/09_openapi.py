@@ -25,7 +25,7 @@ DOCUMENT = yaml.safe_load((TOP / "doc" / "openapi.yaml").read_text())
 METHODS = ("get", "head", "options", "post", "put", "delete", "patch", "trace")
 # Not repeated in the document: HTTP's own.
 TRANSPORT = {"date", "content-type", "content-length", "transfer-encoding", "connection"}
-CONFIG = {"limits": {"header_timeout": "500ms"}, "providers": {"unpriced": {
+CONFIG = {"providers": {"unpriced": {
     "type": "simulated", "default_model": "unpriced-1",
     "simulated": {"latency": "1ms", "per_token": "0ms", "max_latency": "1ms"}}}}
 
@@ -51,9 +51,11 @@ def daemon():
     with Mock() as mock:
         providers = {"mock": {
             "type": "openai", "url": mock.url + "/v1", "default_model": "m", "models": {"m": {"input": 1, "output": 2}},
-            "allow_unlisted_models": True, "timeouts": {"first_byte": "300ms"},
+            "allow_unlisted_models": True,
             "retry": {"attempts": 0}, "breaker": {"failures": 255, "max_open": "30s"}}}
         providers["claude"] = merged(providers["mock"], {"type": "anthropic", "url": mock.url})
+        for name in ("mock", "claude"):
+            providers["hasty-" + name] = merged(providers[name], {"timeouts": {"first_byte": "300ms"}})
         for path in ("/generate", *POSTS):  # each is left alone after its first answer
             providers[limited(path)] = providers["claude" if path == "/v1/messages" else "mock"]
         routes = {"fallen": {"cheap": "refused", "strong": "refused", "fallback": ["mock", "claude"]}}
@@ -141,20 +143,30 @@ def witness(daemon):
         for fields in (b"Content-Length: 99999999", b"Expect: x", b"A: " + b"x" * 40000,
                        b"Transfer-Encoding: gzip"):                            # 413, 417, 431, 501
             send(path, "post", line + b" HTTP/1.1\r\nHost: x\r\n" + fields + b"\r\n\r\n")
-        send(path, "post", line + b" HTTP/1.1\r\nHost")                                    # 408
         send(path, "post", line + b"?" + b"x" * 9000 + b" HTTP/1.1\r\n\r\n")             # 414
         send(path, "post", line + b" HTTP/3.0\r\n\r\n")                                  # 505
 
     def refused_by_provider(path, name, ask_for):
         for orders, status in (("status=422", 422), ("status=409+should_retry=true", 409),
                                ("status=504+should_retry=false", 504), ("status=500", 502),
-                               ("status=401", 502), ("delay=60000", 504), ("status=400", 400),
+                               ("status=401", 502), ("status=400", 400),
                                ("status=404", 404), ("status=413", 413)):
             answer = ask_for(name, "m+" + orders)
             assert answer.status == status, answer
+        assert ask_for("hasty-" + name, "m+delay=60000").status == 504
         assert ask_for(limited(path), "m+status=429+retry_after=3+should_retry=true").status == 429
 
+    def refused_for_slowness(paths):
+        with Daemon({"limits": {"header_timeout": "3s"}}) as hasty:
+            clients = {path: hasty.connect() for path in paths}
+            for path, client in clients.items():
+                client.send(f"POST {path} HTTP/1.1\r\nHost".encode())
+            for path, client in clients.items():
+                with client:
+                    seen.see(path, "post", client.read_answer())                           # 408
+
     generate = ("/generate", "post")
+    refused_for_slowness(["/generate", *POSTS])
     for prompt in ("fits", "fits", "x" * 61):
         assert ask(*generate, {"prompt": prompt}).status == 200
     assert ask(*generate, {"prompt": "a", "provider": "unpriced"}).json()["cost"] is None
@@ -221,14 +233,17 @@ def witness(daemon):
         client.send(b"GET /metrics HTTP/1.1\n\n")
         seen.see("/metrics", "get", client.read_answer())
 
-    with Daemon({"limits": {"drain_delay": "700ms", "shutdown_timeout": "300ms"}}) as ending:
+    def not_ready(ending):
+        answer = ending.request("GET", "/health/ready")
+        return answer if answer.status == 503 else None
+
+    with Daemon({"limits": {"drain_delay": "4s", "shutdown_timeout": "300ms"}}) as ending:
         with ending.connect() as client:
             client.send(compose("POST", "/generate", {"prompt": "cut short", "provider": "pace",
                                                       "max_tokens": 30000}))
             eventually(lambda: ending.metrics().total("optiroute_requests_in_flight") == 1)
             ending.send_signal(signal.SIGTERM)
-            eventually(lambda: ending.request("GET", "/health/ready").status == 503)
-            seen.see("/health/ready", "get", ending.request("GET", "/health/ready"))
+            seen.see("/health/ready", "get", eventually(lambda: not_ready(ending)))
             seen.see("/generate", "post", client.read_answer())                             # 503
     with Daemon({"workers": 1}) as ending:
         clients = [ending.connect() for _ in range(33)]
@@ -254,7 +269,8 @@ def witness(daemon):
     with Mock() as mock:
         open_circuits = {name: {
             "type": name, "url": mock.url + suffix, "default_model": "m+status=500",
-            "retry": {"attempts": 0}, "breaker": {"failures": 1}}
+            "retry": {"attempts": 0},
+            "breaker": {"failures": 1, "open": "600s", "max_open": "600s"}}
             for name, suffix in (("openai", "/v1"), ("anthropic", ""))}
         with Daemon({"providers": open_circuits}) as ending:
             for path, body in POSTS.items():

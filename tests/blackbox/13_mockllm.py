@@ -357,9 +357,9 @@ def test_a_cut_stream(mock):
 
 
 def test_drip_sends_bytes_one_by_one(mock):
+    begin = time.monotonic()
     with send(mock, "any+drip=2+body=noschema") as client:
         answer = client.read_head()
-        begin = time.monotonic()
         body = client.read_exactly(int(answer.field("content-length")))
         assert time.monotonic() - begin > 0.001 * len(body)
 

@@ -25,7 +25,7 @@ import time
 
 import yaml
 
-from processes import children, is_alive, proc_name, unread_bytes
+from processes import children, is_alive, proc_name, sockets, unread_bytes
 
 TOP = pathlib.Path(__file__).resolve().parent.parent.parent
 BINARY = os.environ.get("OPTIROUTED", str(pathlib.Path("src/optirouted").resolve()))
@@ -368,13 +368,17 @@ class Daemon:
                           what=f"access line of {request_id}")[0]
 
     def reload(self, settings=None):
-        """HUP, and the new generation is there."""
-        before = self.metrics().total("optiroute_config_generation")
+        """HUP, and only the new generation takes connections."""
+        before, old = self.metrics().total("optiroute_config_generation"), children(self.pid)
         if settings is not None:
             self.write_config(settings)
         self.send_signal(signal.SIGHUP)
         eventually(lambda: self.metrics().total("optiroute_config_generation") > before,
                    what="a new generation")
+        # an old worker that was not run since it was told still takes what comes
+        doors = sockets(self.pid)
+        eventually(lambda: not any(doors & sockets(pid) for pid in old),
+                   what="the old workers' doors are shut")
 
 
 # -- Prometheus text -------------------------------------------------------------------------------

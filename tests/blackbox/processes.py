@@ -47,6 +47,15 @@ def proc_name(pid):
     return ""
 
 
+def cpu_seconds(*pids):
+    """What they have used so far, in steps of a clock tick; a process that was not run used nothing."""
+    ticks = 0
+    for pid in pids:
+        with open(f"/proc/{pid}/stat") as file:
+            ticks += sum(map(int, file.read().rpartition(")")[2].split()[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def pss_kib(pid):
     """Its memory; of what it shares with others, its part."""
     with open(f"/proc/{pid}/smaps_rollup") as file:
@@ -97,6 +106,17 @@ def connections(peer_port=None):
 def listening_ports(pid):
     own = sockets(pid)
     return [one.port for one in connections() if one.state == LISTENING and one.file in own]
+
+
+def doors(pid):
+    """The sockets on which it listens. Whoever has their ports later, these are never there again."""
+    own = sockets(pid)
+    return {one.file for one in connections() if one.state == LISTENING and one.file in own}
+
+
+def are_shut(doors):
+    """Nobody holds any of them."""
+    return not doors & {one.file for one in connections()}
 
 
 def connected_to(pids, port):
