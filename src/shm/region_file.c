@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -326,6 +327,26 @@ static int write_identity(const struct opening *opening, int fd, uint32_t state)
     return 0;
 }
 
+static int refuse_size(const struct opening *opening, int reason) {
+    char what[64];
+    snprintf(what, sizeof(what), "cannot allocate %zu bytes", opening->region->at.size);
+    return refuse(opening, what, reason);
+}
+
+/* Asked for more than there is, ext4 hands out all of it before it says no, and until that is given
+ * back every other program finds the disk full. Asked before anything is given up: not every file
+ * system counts at once what was truncated. */
+static int check_room(const struct opening *opening, int fd) {
+    struct stat file;
+    struct statvfs disk;
+    if (opening->aside[0] != '\0' || /* may have to make room */
+        fstat(fd, &file) == -1 || fstatvfs(fd, &disk) == -1 || disk.f_blocks == 0) {
+        return 0; /* allocate() will see */
+    }
+    uint64_t room = (uint64_t)file.st_blocks * 512 + (uint64_t)disk.f_bfree * disk.f_frsize;
+    return opening->region->at.size > room ? refuse_size(opening, ENOSPC) : 0;
+}
+
 /* Blocks are allocated now: a full disk must be an error here, not a SIGBUS later. */
 static int allocate(struct opening *opening, int fd) {
     size_t size = opening->region->at.size;
@@ -338,16 +359,14 @@ static int allocate(struct opening *opening, int fd) {
             opening->params->path);
         reason = posix_fallocate(fd, 0, (off_t)size);
     }
-    if (reason != 0) {
-        char what[64];
-        snprintf(what, sizeof(what), "cannot allocate %zu bytes", size);
-        return refuse(opening, what, reason);
-    }
-    return 0;
+    return reason != 0 ? refuse_size(opening, reason) : 0;
 }
 
 /* `kept` bytes at the beginning stay, all behind them becomes zeros. */
 static int make_over(struct opening *opening, int fd, size_t kept, uint32_t state) {
+    if (check_room(opening, fd) == -1) {
+        return -1;
+    }
     if (kept == 0 && ftruncate(fd, 0) == -1) {
         return refuse(opening, "cannot empty", errno);
     }
@@ -380,7 +399,8 @@ static int settle(struct opening *opening, int fd, const struct finding *finding
         return set_aside(opening, finding->what) == -1 ? -1 : 1;
     case FILE_OURS:
         region->report.origin = REGION_ATTACHED;
-        return allocate(opening, fd); /* a copy of the file may have holes */
+        /* a copy of the file may have holes */
+        return check_room(opening, fd) == -1 ? -1 : allocate(opening, fd);
     case FILE_OTHER_STORE:
         region->report.origin = REGION_TOTALS_KEPT;
         say(&region->report, true, "cache.file %.250s: %s; the cache starts empty, totals go on",
