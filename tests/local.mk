@@ -11,7 +11,7 @@ include $(top_srcdir)/tests/unit/api/local.mk
 include $(top_srcdir)/tests/unit/proc/local.mk
 include $(top_srcdir)/tests/fuzz/local.mk
 
-noinst_HEADERS += tests/unit/fake_timers.h tests/unit/unit.h
+noinst_HEADERS += tests/unit/fake_timers.h tests/unit/still_clock.h tests/unit/unit.h
 check_SCRIPTS += tests/layers.sh
 EXTRA_DIST += tests/layers.sh
 TEST_EXTENSIONS = .sh

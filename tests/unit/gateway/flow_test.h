@@ -21,6 +21,7 @@
 #include "gateway/cost.h"
 #include "gateway/flow.h"
 #include "shm/word.h"
+#include "still_clock.h"
 #include "upstream/outcome.h"
 
 static struct conf_errors errors;
@@ -124,6 +125,7 @@ static inline void forget(void) {
 
 static inline void setup(void) {
     char error[256];
+    stop_the_clock();
     conf_errors_init(&errors);
     conf = conf_load_text("test.yaml", bytes_from_str(flow_test_conf), &errors);
     if (conf == NULL) {

@@ -13,6 +13,7 @@
 #include "gateway/breaker.h"
 #include "shm/names.h"
 #include "shm/word.h"
+#include "still_clock.h"
 
 static const struct breaker_rules rules = {
     .failures = 3, .open_ms = 30000, .max_open_ms = 300000, .lease_ms = 34000};
@@ -231,6 +232,7 @@ static struct region *region;
 
 static void setup(void) {
     char error[200] = "";
+    stop_the_clock();
     struct region_params params = {.counter_cells = 8, .counter_layout = 1};
     region = region_create(&params, error, sizeof(error));
     ck_assert_msg(region != NULL, "%s", error);

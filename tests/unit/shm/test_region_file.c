@@ -2,8 +2,8 @@
  * gives up.
  *
  * Compiles layer shm once more with failpoints, so that a maker of a region can be killed at each
- * of its steps. Clocks are parameters: another boot is another boot id, and the wall clock says
- * what a test wants.
+ * of its steps. Clocks are parameters: another boot is another boot id, the wall clock says what a
+ * test wants, and region time stands still where less than a second must pass.
  */
 #include "config.h"
 
@@ -17,10 +17,10 @@
 
 #include "../../../src/shm/region_layout.h"
 #include "../../../src/shm/store_layout.h"
-#include "base/clock.h"
 #include "base/failpoint.h"
 #include "shm/word.h"
 #include "shm_test.h"
+#include "still_clock.h"
 
 #define BOOT_A "aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa"
 #define BOOT_B "bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb"
@@ -449,6 +449,7 @@ END_TEST
 
 /* After a power cut the log may begin with its newest records: the stamp counts, not the place. */
 START_TEST(after_a_reboot_the_later_of_two_records_counts) {
+    stop_the_clock();
     for (int older_first = 0; older_first <= 1; older_first++) {
         make_directory();
         struct region_params params = usual();
@@ -482,6 +483,7 @@ START_TEST(after_a_reboot_the_later_of_two_records_counts) {
 END_TEST
 
 START_TEST(one_mark_a_second_whoever_comes) {
+    stop_the_clock();
     make_directory();
     struct region *region = fill();
     uint64_t first = region_newest_mark(region->header)->number;
