@@ -1,13 +1,14 @@
 /* test_store_stopped (K3): a worker stopped inside a shard's lock, three others that go on.
  *
- * What can be counted is counted: hits, misses, timeouts, and how often a process gave up the
- * processor by itself, which is once for each wait. The strict figures in time are those of
+ * What can be counted is counted: hits, misses, timeouts, and how often a process waited for a lock
+ * in the kernel, which our pthread_mutex_clocklock notes. The strict figures in time are those of
  * tests/stress/stopped.py; test_lock_patience proves the bound on a clock of its own.
  */
 #include "config.h"
 
+#include <dlfcn.h>
+#include <pthread.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 
 #include "../../../src/shm/store_layout.h"
 #include "base/clock.h"
@@ -18,6 +19,7 @@
 #define KEYS 400u
 #define WORKERS 3
 #define STOPPED_NS (300 * NS_PER_MS)
+#define BATCHES 100 /* at least, should a worker not be run for so long */
 #define IMPATIENT_NS (100 * NS_PER_MS)
 
 /* What a worker saw; in memory that is shared with the test. */
@@ -26,7 +28,7 @@ struct row {
     uint64_t other_hits, other_misses, wrong;
     uint64_t stuck_puts, other_puts; /* that were done */
     uint64_t timeouts;
-    int64_t waits; /* voluntary context switches */
+    int64_t waits; /* for a lock, in the kernel */
     int64_t ran_ns;
 };
 
@@ -82,10 +84,15 @@ static pid_t stop_a_worker(struct world *world) {
     return pid;
 }
 
-static int64_t voluntary_switches(void) {
-    struct rusage usage;
-    ck_assert_int_eq(getrusage(RUSAGE_THREAD, &usage), 0);
-    return usage.ru_nvcsw;
+typedef int clocklock_fn(pthread_mutex_t *mutex, clockid_t clock, const struct timespec *until);
+
+static int64_t waits; /* of this process */
+
+/* Instead of libc's, for this program. */
+int pthread_mutex_clocklock(pthread_mutex_t *mutex, clockid_t clock, const struct timespec *until) {
+    clocklock_fn *real = (clocklock_fn *)dlsym(RTLD_NEXT, "pthread_mutex_clocklock");
+    waits++;
+    return real(mutex, clock, until);
 }
 
 static void ask(struct store *store, struct row *row, uint64_t key) {
@@ -107,8 +114,9 @@ static int go_on(void *argument) {
     struct row *row = &world->rows[world->worker];
     struct store *store = store_open(world->region);
     uint64_t random = 77 + (uint64_t)world->worker;
-    int64_t waits = voluntary_switches(), begin_ns = clock_mono_ns();
-    while (row->ran_ns < STOPPED_NS) {
+    int64_t begin_ns = clock_mono_ns();
+    waits = 0;
+    for (int batch = 0; batch < BATCHES || row->ran_ns < STOPPED_NS; batch++) {
         for (int i = 0; i < 100; i++) {
             ask(store, row, test_random(&random) % KEYS);
         }
@@ -117,7 +125,7 @@ static int go_on(void *argument) {
             test_put(store, key, 1, 700, HOUR_MS) == STORE_PUT_DONE;
         row->ran_ns = clock_mono_ns() - begin_ns;
     }
-    row->waits = voluntary_switches() - waits;
+    row->waits = waits;
     row->timeouts = store_stats(store)->lock_timeouts;
     return 0;
 }
@@ -137,8 +145,9 @@ START_TEST(others_go_on_beside_a_stopped_worker) {
         ck_assert_uint_eq(row->stuck_hits + row->stuck_puts, 0);
         ck_assert_uint_gt(row->stuck_misses, 0);
         ck_assert_uint_ge(row->timeouts, row->stuck_misses);
-        /* On a busy machine they miss each other's shards: who is scheduled away in its lock. */
-        ck_assert_uint_gt(row->other_hits, 2 * (row->other_misses + row->stuck_misses));
+        /* On a busy machine they miss each other's shards: who is scheduled away in its lock. That
+         * is two more of the eight at most, so the others are more than half. */
+        ck_assert_uint_gt(row->other_hits, row->other_misses + row->stuck_misses);
         ck_assert_uint_gt(row->other_puts, 0);
     }
     ck_assert_int_eq(kill(stopped, SIGCONT), 0);
