@@ -33,9 +33,12 @@ static inline int unit_run(Suite *suite) {
     return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-#define UNIT_MAIN(make_suite)          \
-    int main(void) {                   \
-        return unit_run(make_suite()); \
+/* check ends a test after 4 s, which a sanitizer on a busy machine takes now and then. Ours is for
+ * tests that hang; tcase_set_timeout is for those that need more. */
+#define UNIT_MAIN(make_suite)                   \
+    int main(void) {                            \
+        setenv("CK_DEFAULT_TIMEOUT", "180", 1); \
+        return unit_run(make_suite());          \
     }
 
 #endif

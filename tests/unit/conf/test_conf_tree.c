@@ -4,6 +4,8 @@
 
 #include <ctype.h>
 
+#include <time.h>
+
 #include "base/clock.h"
 #include "conf_unit.h"
 
@@ -47,12 +49,19 @@ START_TEST(refused_yaml) {
 }
 END_TEST
 
-/* Loads within a second (measured: some milliseconds); what comes out is the caller's to judge. */
+static int64_t cpu_ns(void) {
+    struct timespec used;
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return (int64_t)used.tv_sec * NS_PER_S + used.tv_nsec;
+}
+
+/* Loads in ten seconds of work, however long the machine is busy with others (measured: some
+ * milliseconds; a square of the size would be minutes); what comes out is the caller's to judge. */
 static struct conf *load_quickly(const char *what, struct bytes text, struct conf_errors *errors) {
-    int64_t start = clock_mono_ns();
+    int64_t start = cpu_ns();
     struct conf *conf = conf_load_text("f", text, errors);
-    int64_t spent = clock_mono_ns() - start;
-    ck_assert_msg(spent < NS_PER_S, "%.20s: %lld us", what, (long long)(spent / NS_PER_US));
+    int64_t spent = cpu_ns() - start;
+    ck_assert_msg(spent < 10 * NS_PER_S, "%.20s: %lld us", what, (long long)(spent / NS_PER_US));
     return conf;
 }
 
