@@ -125,6 +125,10 @@ int http_server_add(struct http_server *server, int fd, struct tls_context *tls,
  * TLS), then closed. Best effort, no memory, does not wait. */
 void http_server_turn_away(struct http_server *server, int fd, const struct tls_context *tls);
 const struct http_server_stats *http_server_stats(const struct http_server *server);
+/* Called whenever a connection has closed, also from within calls of this header; it may read the
+ * numbers above, which no longer have it, and nothing else of the server. */
+void http_server_on_closed(struct http_server *server, void (*closed)(void *context),
+                           void *context);
 /* From now on answers say Connection: close, and idle connections are closed once `grace_ms` have
  * passed (0: now). */
 void http_server_drain(struct http_server *server, int64_t grace_ms);

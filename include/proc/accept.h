@@ -74,7 +74,7 @@ void acceptor_begin(struct acceptor *acceptor);
 /* No more connections; closes this process's copies of the sockets. May be called again. */
 void acceptor_close(struct acceptor *acceptor);
 /* Writes the server's numbers to our slot's gauges, and counts who was turned away since; the log
- * hears of that at most once a minute. */
+ * hears of that at most once a minute. How many are connected is written at each close, too. */
 void acceptor_publish(struct acceptor *acceptor);
 
 /* Has this worker more than its share? own: its connections; total, workers: of all that are ready,

@@ -382,6 +382,9 @@ void conn_close(struct http_conn *conn) {
     TAILQ_REMOVE(&server->connections, conn, link);
     TAILQ_INSERT_TAIL(&server->dead, conn, link);
     server->stats.connections--;
+    if (server->closed != NULL) {
+        server->closed(server->closed_context);
+    }
     server_defer(server);
 }
 

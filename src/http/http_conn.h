@@ -110,6 +110,8 @@ struct http_server {
     struct http_limits limits;
     struct http_callbacks callbacks;
     void *context;
+    void (*closed)(void *context); /* or NULL */
+    void *closed_context;
     int64_t (*now_ns)(void); /* monotonic; tests put their own clock here */
     struct http_server_stats stats;
     size_t input_bytes;  /* in `in` of all connections */

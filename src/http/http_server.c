@@ -79,6 +79,12 @@ const struct http_server_stats *http_server_stats(const struct http_server *serv
     return &server->stats;
 }
 
+void http_server_on_closed(struct http_server *server, void (*closed)(void *context),
+                           void *context) {
+    server->closed = closed;
+    server->closed_context = context;
+}
+
 bool http_server_is_empty(const struct http_server *server) {
     return server->stats.connections == 0;
 }

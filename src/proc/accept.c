@@ -87,12 +87,22 @@ static void count_cut_off(struct acceptor *acceptor) {
     }
 }
 
+/* The neighbours weigh theirs against it, and there is room for as many more. */
+static void publish_connections(struct acceptor *acceptor) {
+    struct board_gauges *gauges = board_gauges(acceptor->region, acceptor->slot);
+    atomic_store(&gauges->connections, own_connections(acceptor)); /* see board_take_connection */
+}
+
+static void on_closed(void *argument) {
+    publish_connections(argument);
+}
+
 void acceptor_publish(struct acceptor *acceptor) {
     const struct http_server_stats *stats = http_server_stats(acceptor->server);
     struct board_gauges *gauges = board_gauges(acceptor->region, acceptor->slot);
     count_turned_away(acceptor);
     count_cut_off(acceptor);
-    atomic_store(&gauges->connections, own_connections(acceptor)); /* see board_take_connection */
+    publish_connections(acceptor);
     atomic_store_explicit(&gauges->connections_idle, stats->idle, memory_order_relaxed);
     atomic_store_explicit(&gauges->requests_in_flight, stats->in_flight, memory_order_relaxed);
 }
@@ -265,6 +275,7 @@ int acceptor_open(struct acceptor *acceptor, const struct acceptor_params *param
         .balances = params->balances,
     };
     keep_spare(acceptor);
+    http_server_on_closed(acceptor->server, on_closed, acceptor);
     int result = evtimer_assign(&acceptor->timer, params->base, on_timer, acceptor);
     for (unsigned i = 0; i < params->listeners->count; i++) {
         if (event_assign(&acceptor->events[i], params->base, params->listeners->items[i].fd,

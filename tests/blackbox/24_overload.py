@@ -18,7 +18,7 @@ import pytest
 from mock import Mock
 from optiroute import (BINARY, PATIENCE, Client, Closed, Daemon, client_context, compose,
                        environment, eventually, in_parallel)
-from processes import children, count_files, is_alive, raise_file_limit
+from processes import children, count_files, cpu_seconds, is_alive, raise_file_limit
 
 TICKS = os.sysconf("SC_CLK_TCK")
 BUSY = "too_many_connections"
@@ -49,7 +49,7 @@ def await_shed(daemon, count, reason="max_connections"):
 
 
 def await_connections(daemon, count):
-    """Workers say how many they have when one comes, and once a second."""
+    """A worker that has read that one has left says so at once."""
     eventually(lambda: daemon.metrics().total("optiroute_connections") == count,
                what=f"{count} connections")
 
@@ -82,15 +82,6 @@ def heard(daemon, method, path, body=None, late=None, in_s=0.9 * ABOVE_S):
     raise AssertionError("this machine is too slow to ask in time")
 
 
-def cpu_seconds(pids):
-    total = 0
-    for pid in pids:
-        with open(f"/proc/{pid}/stat") as file:
-            fields = file.read().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / TICKS
-
-
 def family_seconds(pid):
     """With what its dead children have used."""
     with open(f"/proc/{pid}/stat") as file:
@@ -100,9 +91,9 @@ def family_seconds(pid):
 
 def cpu_share(pids, seconds):
     """Of one core, over so many seconds from now: what is measured is that nothing happens."""
-    before, began = cpu_seconds(pids), time.monotonic()
+    before, began = cpu_seconds(*pids), time.monotonic()
     time.sleep(seconds)
-    return (cpu_seconds(pids) - before) / (time.monotonic() - began)
+    return (cpu_seconds(*pids) - before) / (time.monotonic() - began)
 
 
 def await_rest(pids):

@@ -819,6 +819,32 @@ START_TEST(test_counts) {
 }
 END_TEST
 
+static void note_connections(void *context) {
+    int64_t *seen = context;
+    *seen = *seen * 10 + http_server_stats(harness.server)->connections;
+}
+
+/* However it comes about: a client that left, an answer that closes, the server's end. */
+START_TEST(test_each_close_is_told) {
+    int64_t seen = 0;
+    http_server_on_closed(harness.server, note_connections, &seen);
+    int first = harness_connect(), second = harness_connect(), third = harness_connect();
+    ck_assert_int_eq(seen, 0);
+    close(first);
+    harness_step();
+    ck_assert_int_eq(seen, 2);
+    harness_say_str(second, "no HTTP\r\n\r\n");
+    harness_step();
+    close(second);
+    harness_step();
+    ck_assert_int_eq(seen, 21);
+    http_server_free(harness.server);
+    ck_assert_int_eq(seen, 210);
+    harness.server = NULL;
+    close(third);
+}
+END_TEST
+
 START_TEST(test_free_aborts) {
     int fd = harness_connect();
     harness_say_str(fd, GET("/later"));
@@ -879,6 +905,7 @@ static void add_tests(TCase *tcase) {
     tcase_add_test(tcase, test_drain);
     tcase_add_test(tcase, test_drain_grace);
     tcase_add_test(tcase, test_counts);
+    tcase_add_test(tcase, test_each_close_is_told);
     tcase_add_test(tcase, test_free_aborts);
     tcase_add_test(tcase, test_date);
 }
