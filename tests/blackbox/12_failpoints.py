@@ -24,7 +24,7 @@ def failing(point):
 
 def steps_inside_the_lock():
     """By the binary's own account, so that a new one is killed at too."""
-    found = run(env=failing("list")).stdout.split()
+    found = run("-v", env=failing("list")).stdout.split()
     steps = {step for step in found if step.startswith(("store.", "lock."))}
     assert NOT_BY_REQUESTS < steps
     return sorted(steps - NOT_BY_REQUESTS)

@@ -175,7 +175,7 @@ def main():
     rounds, seconds, seed = (*arguments, *(5, 5, random.randrange(1 << 30))[len(arguments):])
     print(f"seed {seed}")
     draw = random.Random(seed)
-    listed = subprocess.run([BINARY], env=environment(OPTIROUTE_FAILPOINT="list"), capture_output=True,
+    listed = subprocess.run([BINARY, "-v"], env=environment(OPTIROUTE_FAILPOINT="list"), capture_output=True,
                             text=True, check=False)
     assert "store.write.5" in listed.stdout, "not a build with --enable-failpoints"
     # the warm-up puts each prompt once; then every fiftieth put or so stops its worker
